@@ -28,8 +28,8 @@ from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# A shared machine may stall any example, so no deadlines; the same examples each run, so that a failure is the change's.
-# HYPOTHESIS_PROFILE=explore looks for new ones.
+# A busy machine may stall any example, so no deadlines; the same examples each run, so that a failure is due to the
+# change at hand. HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("repeatable", deadline=None, derandomize=True)
 settings.register_profile("explore", deadline=None, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
@@ -70,7 +70,8 @@ def _is_local(address: Any) -> bool:
 def _outside_calls() -> Iterator[list[str]]:
     """Refuses connections to other machines, as an unplugged cable would, and writes down who tried.
 
-    Names other than localhost do not resolve. Session-wide, so that fixtures of any scope are covered. Subprocesses are not.
+    Names other than localhost do not resolve. Session-wide, so that fixtures of any scope are covered; subprocesses are
+    not.
     """
     attempts: list[str] = []
     real_getaddrinfo = socket.getaddrinfo
