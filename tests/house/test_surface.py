@@ -23,14 +23,7 @@ each_module = pytest.mark.parametrize("module", PUBLIC, ids=[module.dotted for m
 def declared(module: Module) -> list[str] | None:
     """The names in `__all__`, read as a literal; None where there is none."""
     for node in module.tree.body:
-        target = (
-            node.targets[0]
-            if isinstance(node, ast.Assign)
-            else node.target
-            if isinstance(node, ast.AnnAssign)
-            else None
-        )
-        if isinstance(target, ast.Name) and target.id == "__all__" and node.value is not None:
+        if isinstance(node, ast.Assign) and "__all__" in [ast.unparse(target) for target in node.targets]:
             return list(ast.literal_eval(node.value))
     return None
 
