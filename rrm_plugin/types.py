@@ -16,6 +16,7 @@ from enum import Enum
 from typing import Any
 
 __all__ = [
+    "Group",
     "Judgement",
     "Match",
     "Message",
@@ -86,6 +87,38 @@ class Reason(str, Enum):
     def __str__(self) -> str:
         return self.value
 
+    @property
+    def of_engine(self) -> bool:
+        """Whether the judge model never got to answer, as against answering without a verdict."""
+        return self in _OF_ENGINE
+
+
+_OF_ENGINE = frozenset(
+    {
+        Reason.TIMEOUT,
+        Reason.RATE_LIMITED,
+        Reason.UNREACHABLE,
+        Reason.REJECTED,
+        Reason.BAD_REPLY,
+        Reason.ENGINE_ERROR,
+        Reason.NOT_RECORDED,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Responses to one prompt, to be scored against each other."""
+
+    prompt: Prompt
+    responses: Sequence[Response]
+    reference: Response | None = None
+    """A given answer, for schedules that compare with one; it gets no score of its own."""
+    id: str = ""
+    """What a user calls this group; a ledger and the command line carry it through."""
+    step: int | None = None
+    """The training step that produced it, if any."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
@@ -149,6 +182,8 @@ class Judgement:
     """Whether it was read from a ledger and cost nothing now."""
     forced: bool = False
     """Whether the thinking ran into its limit and the engine was made to state a verdict."""
+    key: str = ""
+    """Where a ledger holds the record of this call; empty without a ledger, and for a majority of votes."""
     votes: tuple[Judgement, ...] = ()
     """Where several votes were cast: each of them; `verdict` is then their majority."""
 

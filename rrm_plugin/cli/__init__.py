@@ -1,0 +1,26 @@
+"""The command line, `rrm`: one file a command, and one for the options that all judging commands share."""
+
+from __future__ import annotations
+
+import logging
+
+import click
+
+from rrm_plugin.cli.compare import compare
+from rrm_plugin.cli.rank import rank
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80})
+@click.version_option(package_name="rrm-plugin", prog_name="rrm")
+@click.option("-v", "--verbose", is_flag=True, help="Log what happens, to standard error.")
+def main(verbose: bool) -> None:
+    """Judge responses with a Reward Reasoning Model."""
+    logging.basicConfig(
+        level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+
+
+main.add_command(compare)
+main.add_command(rank)

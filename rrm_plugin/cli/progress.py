@@ -1,0 +1,58 @@
+"""How far a run is: a bar in a terminal, a plain line now and then in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+__all__ = ["Progress"]
+
+
+class Progress:
+    """Counts what is done, on standard error.
+
+    Args:
+        total: of the items, where it is known.
+        unit: what an item is.
+        every: seconds between two lines where no terminal shows a bar.
+    """
+
+    def __init__(self, total: int | None, unit: str, every: float = 10.0, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._every = every
+        self._total = total
+        self._unit = unit
+        self._done = 0
+        self._note = ""
+        self._said = time.monotonic()
+        terminal = self._stream.isatty()
+        self._bar = tqdm(total=total, unit=unit, file=self._stream, dynamic_ncols=True) if terminal else None
+
+    def advance(self, note: str) -> None:
+        """One more item is done; `note` says how it stands."""
+        self._done += 1
+        self._note = note
+        if self._bar is not None:
+            self._bar.set_postfix_str(note, refresh=False)
+            self._bar.update()
+        elif time.monotonic() - self._said >= self._every:
+            self._say()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        else:
+            self._say()
+
+    def _say(self) -> None:
+        of = f"/{self._total}" if self._total is not None else ""
+        self._stream.write(f"{self._done}{of} {self._unit}s; {self._note}\n" if self._note else f"{self._done}{of} {self._unit}s\n")
+        self._stream.flush()
+        self._said = time.monotonic()

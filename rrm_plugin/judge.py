@@ -1,0 +1,174 @@
+"""One judge call: prompt, engine, parse, and the record of it.
+
+A call ends in a `Judgement`, whatever happens: a failing engine, a reply cut off in its thinking or an answer without a verdict are
+judgements without one, with the reason. Only a setting that cannot work (`ConfigError`) is raised. Votes, orders and schedules are
+the tournament's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rrm_plugin import verdicts
+from rrm_plugin.engines.base import Engine, Reply, Sampling
+from rrm_plugin.errors import ConfigError, EngineError, LedgerError
+from rrm_plugin.ledger import Ledger, Record, call_key
+from rrm_plugin.prompts import Guarded, JudgePrompt
+from rrm_plugin.types import Judgement, Match, Message, Reason, Usage
+
+__all__ = ["PairJudge"]
+
+logger = logging.getLogger(__name__)
+
+FORCED_VERDICT_TOKENS = 16
+"""Enough for the rest of any preset's verdict; what a model writes after it is of no use."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairJudge:
+    """Shows two responses to an engine and reads its verdict.
+
+    Args:
+        engine: where the judge model is.
+        prompt: how the two responses are laid out, and the grammar of the verdict.
+        sampling: how the judge's tokens are drawn.
+        force_verdict: let the engine end a thinking that ran into the token limit, by closing it and opening the verdict.
+        ledger: where calls are recorded and looked up before they are made.
+    """
+
+    engine: Engine
+    prompt: JudgePrompt
+    sampling: Sampling = Sampling()
+    force_verdict: bool = True
+    ledger: Ledger | None = None
+
+    async def judge(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None = None, vote: int = 0) -> Judgement:
+        """The verdict on two prepared responses, shown in this order.
+
+        Args:
+            query, first, second: made by `prompt.prepare`, once for all the matches that show them.
+            match: carried into the judgement.
+            vote: number of the call among equal ones; different votes are different samples.
+
+        Raises:
+            ConfigError: no call can succeed with the engine's settings.
+        """
+        messages = self.prompt.render(query, first, second)
+        key = self._key(messages, vote)
+        recorded = await self._recorded(key)
+        if recorded is not None:
+            return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+        try:
+            reply = await self.engine.generate(messages, self._sampling(vote))
+            judgement = self._read(reply, match=match, key=key)
+            if judgement.reason is Reason.CUT_OFF and self.force_verdict:
+                judgement, reply = await self._forced(messages, judgement, reply)
+        except (ConfigError, MemoryError):
+            raise
+        except Exception as error:
+            return await self._failed(error, match, key)
+        await self._keep(judgement, finished=reply.finished, answered=True)
+        return judgement
+
+    def _read(
+        self, reply: Reply, *, match: Match | None, key: str, forced: bool = False, cached: bool = False
+    ) -> Judgement:
+        parsed = verdicts.parse(reply.text, self.prompt.grammar, finished=reply.finished or forced)
+        return Judgement(
+            verdict=parsed.verdict,
+            reason=parsed.reason,
+            detail=parsed.detail,
+            match=match,
+            text=reply.text,
+            usage=Usage() if cached else _usage(reply, calls=2 if forced else 1),
+            engine=reply.engine or self.engine.name,
+            key=key,
+            cached=cached,
+            forced=forced,
+        )
+
+    async def _forced(self, messages: Sequence[Message], cut: Judgement, reply: Reply) -> tuple[Judgement, Reply]:
+        """Has the engine state the verdict after thinking that was cut off, where it can continue a text."""
+        text = reply.text + self.prompt.closing(reply.text)
+        brief = dataclasses.replace(self.sampling, temperature=0.0, max_tokens=FORCED_VERDICT_TOKENS)
+        try:
+            rest = await self.engine.resume(messages, text, brief)
+        except EngineError as error:
+            logger.debug("no verdict could be forced: %s", error)
+            return cut, reply
+        if rest is None:
+            return cut, reply
+        whole = Reply(
+            text=text + rest.text,
+            finished=False,
+            prompt_tokens=reply.prompt_tokens,
+            completion_tokens=reply.completion_tokens + rest.completion_tokens,
+            seconds=reply.seconds + rest.seconds,
+            engine=reply.engine,
+        )
+        return self._read(whole, match=cut.match, key=cut.key, forced=True), whole
+
+    async def _failed(self, error: Exception, match: Match | None, key: str) -> Judgement:
+        reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
+        if not isinstance(error, EngineError):
+            logger.warning("the engine %s raised an unexpected error", self.engine.name, exc_info=error)
+        detail = str(error) or type(error).__name__
+        judgement = Judgement(
+            verdict=None, reason=reason, detail=detail, match=match, engine=self.engine.name, key=key
+        )
+        await self._keep(judgement, finished=False, answered=False)
+        return judgement
+
+    def _sampling(self, vote: int) -> Sampling:
+        if self.sampling.seed is None:
+            return self.sampling
+        # The same seed would make every vote the same vote.
+        return dataclasses.replace(self.sampling, seed=self.sampling.seed + vote)
+
+    def _key(self, messages: Sequence[Message], vote: int) -> str:
+        if self.ledger is None:
+            return ""
+        decoding: dict[str, Any] = dataclasses.asdict(self.sampling) | {"force_verdict": self.force_verdict}
+        return call_key(self.engine.name, decoding, messages, vote)
+
+    async def _recorded(self, key: str) -> Record | None:
+        if self.ledger is None:
+            return None
+        try:
+            return await self.ledger.find(key)
+        except LedgerError as error:
+            logger.warning("asked the judge without looking into the ledger: %s", error)
+            return None
+
+    async def _keep(self, judgement: Judgement, *, finished: bool, answered: bool) -> None:
+        if self.ledger is None:
+            return
+        try:
+            await self.ledger.record(judgement, finished=finished, answered=answered)
+        except LedgerError as error:
+            # A full disk must not end a run of days; the reward itself is not in doubt.
+            logger.error("a judgement was not recorded: %s", error)
+
+
+def _usage(reply: Reply, calls: int) -> Usage:
+    return Usage(
+        calls=calls,
+        prompt_tokens=reply.prompt_tokens,
+        completion_tokens=reply.completion_tokens,
+        seconds=reply.seconds,
+    )
+
+
+def _reply_of(record: Record) -> Reply:
+    return Reply(
+        text=record.text,
+        finished=record.finished,
+        prompt_tokens=record.prompt_tokens,
+        completion_tokens=record.completion_tokens,
+        seconds=record.seconds,
+        engine=record.engine,
+    )

@@ -1,0 +1,278 @@
+"""Every judgement on disk: what a killed run resumes from, and what a person reads afterwards.
+
+One SQLite file in write-ahead mode: several processes may write it, others may read it meanwhile, and a process killed at any moment
+leaves it whole. Two tables:
+
+    judgements  one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent, number of the vote
+    groups      one row a scored group: prompt, responses, values, the matches played and the keys of their judgements
+
+A call is recorded before its judgement counts, so that none is ever paid twice. Writes of calls that finish together share a
+commit. A reply without a verdict was paid too and is kept; a failure of the engine is recorded but asked again next time.
+Left out: budgets, rotation, and network file systems, where SQLite's locks do not hold.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rrm_plugin.errors import LedgerError
+from rrm_plugin.types import Group, Judgement, Scores
+
+__all__ = ["Ledger", "Record", "call_key"]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS judgements (
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, created REAL NOT NULL, verdict TEXT, reason TEXT, detail TEXT NOT NULL,
+    text TEXT NOT NULL, finished INTEGER NOT NULL, forced INTEGER NOT NULL, answered INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS groups (
+    id INTEGER PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, step INTEGER, prompt TEXT NOT NULL, responses TEXT NOT NULL,
+    reference TEXT, scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT);
+CREATE INDEX IF NOT EXISTS groups_by_step ON groups (step);
+"""
+_PUT = """INSERT INTO judgements (key, created, verdict, reason, detail, text, finished, forced, answered, prompt_tokens, completion_tokens,
+    seconds, engine) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET created = excluded.created, verdict = excluded.verdict, reason = excluded.reason,
+    detail = excluded.detail, text = excluded.text, finished = excluded.finished, forced = excluded.forced,
+    answered = excluded.answered, prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens,
+    seconds = excluded.seconds, engine = excluded.engine WHERE judgements.answered = 0"""
+_GET = "SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine FROM judgements WHERE key = ? AND answered = 1"
+_GROUP = """INSERT INTO groups (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a ledger holds of one answered judge call; the verdict is read from the text anew."""
+
+    text: str
+    finished: bool
+    forced: bool
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    engine: str
+
+
+def call_key(engine: str, decoding: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], vote: int) -> str:
+    """The name of a judge call: equal for two calls that an engine would answer from the same distribution with the same vote number."""
+    text = json.dumps([engine, dict(decoding), list(messages), vote], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Ledger:
+    """A file of judgements, open for reading and writing by any number of processes on one machine.
+
+    Args:
+        path: the file; made when absent, with its folder.
+
+    Raises:
+        LedgerError: the file cannot be made, is no ledger, or is one of a newer version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        _check(self.path)
+        self._reset()
+
+    async def find(self, key: str) -> Record | None:
+        """The answered call of that key, if it was ever recorded."""
+        row = await self._ask(lambda connection: connection.execute(_GET, (key,)).fetchone())
+        if row is None:
+            return None
+        text, finished, forced, prompt_tokens, completion_tokens, seconds, engine = row
+        return Record(
+            text=text,
+            finished=bool(finished),
+            forced=bool(forced),
+            prompt_tokens=prompt_tokens,
+            completion_tokens=completion_tokens,
+            seconds=seconds,
+            engine=engine,
+        )
+
+    async def record(self, judgement: Judgement, *, finished: bool, answered: bool) -> None:
+        """Writes a call; returns when it is on disk. An answered call is never overwritten."""
+        usage = judgement.usage
+        row = (
+            judgement.key,
+            time.time(),
+            judgement.verdict.value if judgement.verdict else None,
+            judgement.reason.value if judgement.reason else None,
+            _storable(judgement.detail),
+            _storable(judgement.text),
+            finished,
+            judgement.forced,
+            answered,
+            usage.prompt_tokens,
+            usage.completion_tokens,
+            usage.seconds,
+            judgement.engine,
+        )
+        await self._ask(lambda connection: connection.execute(_PUT, row))
+
+    async def record_group(self, group: Group, scores: Scores, rewards: Sequence[float | None] | None = None) -> None:
+        """Writes a scored group with the matches that were played and the keys of their judgements."""
+        row = (
+            time.time(),
+            group.id,
+            group.step,
+            _json(group.prompt),
+            _json(list(group.responses)),
+            None if group.reference is None else _json(group.reference),
+            _json(scores.values),
+            None if rewards is None else _json(list(rewards)),
+            _json([_played(judgement) for judgement in scores.judgements]),
+            _json(dict(scores.settings)),
+            scores.error,
+        )
+        await self._ask(lambda connection: connection.execute(_GROUP, row))
+
+    def close(self) -> None:
+        """Writes what is waiting and closes the file; the next use opens it again."""
+        if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
+            self._work.put(None)
+            self._thread.join()
+        self._reset()
+
+    async def _ask(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._writer().put((work, answer))
+        return await answer
+
+    def _writer(self) -> queue.SimpleQueue[Any]:
+        if self._pid != os.getpid():
+            self._reset()
+        with self._start_lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=_serve, args=(self.path, self._work), name="rrm-ledger", daemon=True)
+                self._thread.start()
+        return self._work
+
+    def _reset(self) -> None:
+        self._pid = os.getpid()
+        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._start_lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self.path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.path = state["path"]
+        self._reset()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # In write-ahead mode this loses nothing when a process is killed, only (perhaps) the last commits when the machine is.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    return connection
+
+
+def _check(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        connection = _connect(path)
+        try:
+            connection.executescript(_SCHEMA)
+            connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
+            (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise LedgerError(f"cannot use {path} as a ledger ({error}); name another file as ledger=") from error
+    if int(version) > SCHEMA_VERSION:
+        raise LedgerError(f"{path} was written by a newer rrm-plugin (ledger version {version}); name another file as ledger=")
+
+
+def _serve(path: Path, work: queue.SimpleQueue[Any]) -> None:
+    """The ledger's thread: takes all the work that waits, does it in one transaction, then tells those who asked."""
+    connection: sqlite3.Connection | None = None
+    ending = False
+    while not ending:
+        batch = [work.get()]
+        while not work.empty():
+            batch.append(work.get_nowait())
+        ending = any(item is None for item in batch)
+        asked = [item for item in batch if item is not None]
+        try:
+            connection = connection or _connect(path)
+            _transact(connection, asked)
+        except Exception:
+            # One row that cannot be written must not cost those that happened to share its commit.
+            for item in asked:
+                connection = _transact_alone(connection, path, item)
+    if connection is not None:
+        connection.close()
+
+
+def _transact(connection: sqlite3.Connection, asked: Sequence[tuple[Callable[..., Any], asyncio.Future[Any]]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        results = [work(connection) for work, _ in asked]
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    for (_, answer), result in zip(asked, results, strict=True):
+        _tell(answer, result)
+
+
+def _transact_alone(connection: sqlite3.Connection | None, path: Path, item: Any) -> sqlite3.Connection | None:
+    try:
+        connection = connection or _connect(path)
+        _transact(connection, [item])
+    except Exception as error:
+        _tell(item[1], error=LedgerError(f"the ledger {path} failed: {error}"))
+    return connection
+
+
+def _tell(answer: asyncio.Future[Any], result: Any = None, error: Exception | None = None) -> None:
+    def settle() -> None:
+        if not answer.done():
+            answer.set_exception(error) if error is not None else answer.set_result(result)
+
+    try:
+        answer.get_loop().call_soon_threadsafe(settle)
+    except RuntimeError:
+        logger.debug("nobody waits for this ledger write any more: its event loop is closed")
+
+
+def _played(judgement: Judgement) -> dict[str, Any]:
+    match = judgement.match
+    return {
+        "first": match.first if match else None,
+        "second": match.second if match else None,
+        "round": match.round if match else None,
+        "verdict": judgement.verdict.value if judgement.verdict else None,
+        "reason": judgement.reason.value if judgement.reason else None,
+        "keys": [ballot.key for ballot in judgement.ballots],
+    }
+
+
+def _json(value: Any) -> str:
+    return _storable(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _storable(text: str) -> str:
+    """SQLite stores UTF-8, which has no lone surrogates; a broken emoji must not cost a record."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,253 @@
+"""Plays the matches of groups and reduces their judgements to scores.
+
+All matches that a schedule allows at a time are judged at once, in all groups together; how many calls run at a time is the engine's
+own limit. A group that cannot be scored says why in its scores and disturbs no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rrm_plugin import consistency
+from rrm_plugin.errors import ConfigError
+from rrm_plugin.judge import PairJudge
+from rrm_plugin.prompts import Guarded
+from rrm_plugin.reducers import Outcomes, Reducer
+from rrm_plugin.schedules import Orders, Schedule
+from rrm_plugin.types import Group, Judgement, Match, Scores, Usage, Verdict
+
+__all__ = ["SameAs", "Tournament", "majority_of"]
+
+logger = logging.getLogger(__name__)
+
+GROUPS_IN_PLAY = 512
+"""Groups whose matches are held in memory at a time: enough to keep any engine full, and no more."""
+
+Result = TypeVar("Result")
+
+SameAs = Callable[[str], Hashable | None]
+"""From a response's text (without its thinking) to a key; responses with equal keys are judged once, None is like no other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tournament:
+    """A judge, who meets whom, and how verdicts become scores.
+
+    Args:
+        judge: makes the calls.
+        schedule: which responses meet.
+        reducer: turns the verdicts of a group into one number per response.
+        orders: in which orders a pair is shown, see `schedules`.
+        votes: most calls per match; it ends as soon as the rest cannot change its majority.
+        seed: of all that is drawn at random; together with a group's texts it decides every draw.
+        same_as: widens what counts as the same response.
+    """
+
+    judge: PairJudge
+    schedule: Schedule
+    reducer: Reducer
+    orders: Orders = "both"
+    votes: int = 1
+    seed: int = 0
+    same_as: SameAs | None = None
+
+    async def score(self, groups: Iterable[Group]) -> list[Scores]:
+        """Scores of each group, in the order given; the groups are played side by side.
+
+        Raises:
+            ConfigError: a setting cannot work; no group can be scored.
+        """
+        places = asyncio.Semaphore(GROUPS_IN_PLAY)
+
+        async def score_in_turn(group: Group) -> Scores:
+            async with places:
+                return await self.score_group(group)
+
+        return await _together(score_in_turn(group) for group in groups)
+
+    async def score_group(self, group: Group) -> Scores:
+        """Scores of one group. What goes wrong with it stands in `Scores.error`.
+
+        Raises:
+            ConfigError: a setting cannot work.
+        """
+        try:
+            entry = self._enter(group)
+            if isinstance(entry, str):
+                return self._unscored(group, entry)
+            judgements = await self._play(entry)
+            return self._reduce(group, entry, judgements)
+        except ConfigError:
+            raise
+        except Exception as error:
+            logger.exception("a group could not be scored")
+            return self._unscored(group, f"{type(error).__name__}: {error}")
+
+    async def judge_match(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None) -> Judgement:
+        """The judgement of one match, by majority where several votes are cast.
+
+        Votes are cast in waves, each just large enough that it could settle the majority.
+        """
+        if self.votes == 1:
+            return await self.judge.judge(query, first, second, match)
+        ballots: list[Judgement] = []
+        while wave := _votes_needed(ballots, self.votes):
+            numbers = range(len(ballots), len(ballots) + wave)
+            calls = (self.judge.judge(query, first, second, match, vote) for vote in numbers)
+            ballots += await _together(calls)
+        return majority_of(ballots)
+
+    def _enter(self, group: Group) -> _Entry | str:
+        """Who plays: the distinct responses, and a given reference last. A text where nobody can."""
+        if not group.responses:
+            return "the group is empty"
+        prepare = self.judge.prompt.prepare
+        tokens = self.judge.engine.special_tokens
+        texts = [prepare(response, special_tokens=tokens) for response in group.responses]
+        entry = _Entry(query=self.judge.prompt.prepare_query(group.prompt, special_tokens=tokens))
+        for text in texts:
+            entry.admit(text, self.same_as)
+        if self.schedule.needs_reference:
+            if group.reference is None:
+                return f"the schedule {self.schedule.name!r} compares with a given answer, and this group has none: pass reference"
+            entry.players.append(prepare(group.reference, special_tokens=tokens))
+        if len(entry.players) < 2:
+            one = "a group of one response" if len(group.responses) == 1 else "a group of identical responses"
+            return f"{one} has nothing to be compared with"
+        return entry
+
+    async def _play(self, entry: _Entry) -> list[Judgement]:
+        stepper = self.schedule.start(len(entry.players), self.orders, _generator(self.seed, entry))
+        judgements: list[Judgement] = []
+        while matches := stepper.next_matches(judgements):
+            shown = ((match, entry.players[match.first], entry.players[match.second]) for match in matches)
+            calls = (self.judge_match(entry.query, first, second, match) for match, first, second in shown)
+            judgements += await _together(calls)
+        return judgements
+
+    def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement]) -> Scores:
+        players = len(entry.players)
+        ratings = self.reducer(Outcomes.from_judgements([(players, judgements)]))
+        values = [None if np.isnan(value) else float(value) for value in ratings.values[0, :players]]
+        ballots = [ballot for judgement in judgements for ballot in judgement.ballots]
+        return Scores(
+            values=[values[player] for player in entry.player_of],
+            judgements=tuple(_spread(judgements, entry)),
+            usage=sum((ballot.usage for ballot in ballots), Usage()),
+            converged=bool(ratings.converged[0]),
+            position_bias=None if ratings.position_bias is None else float(ratings.position_bias[0]),
+            agreement=consistency.agreement(judgements),
+            first_rate=consistency.first_rate(judgements),
+            cycles=consistency.cycles(players, judgements),
+            duplicates=len(group.responses) - len(set(entry.player_of)),
+            failures=Counter(ballot.reason.value for ballot in ballots if ballot.reason is not None),
+            settings=self.settings,
+        )
+
+    def _unscored(self, group: Group, error: str) -> Scores:
+        return Scores(values=[None] * len(group.responses), error=error, settings=self.settings)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What made the scores, as plain values."""
+        return {
+            "schedule": self.schedule.name,
+            "orders": self.orders,
+            "votes": self.votes,
+            "reducer": self.reducer.name,
+            "prompt": self.judge.prompt.name,
+            "engine": self.judge.engine.name,
+            "temperature": self.judge.sampling.temperature,
+            "max_tokens": self.judge.sampling.max_tokens,
+            "seed": self.seed,
+        }
+
+
+@dataclass(kw_only=True)
+class _Entry:
+    """The distinct responses of a group, and which of them each response is."""
+
+    query: Guarded
+    players: list[Guarded] = field(default_factory=list)
+    player_of: list[int] = field(default_factory=list)
+    _known: dict[Hashable, int] = field(default_factory=dict)
+
+    def admit(self, text: Guarded, same_as: SameAs | None) -> None:
+        key = same_as(text.plain) if same_as is not None else None
+        # A key of the user's own must not be taken for a text that happens to equal it.
+        known = ("text", text.shown) if key is None else ("key", key)
+        if known not in self._known:
+            self._known[known] = len(self.players)
+            self.players.append(text)
+        self.player_of.append(self._known[known])
+
+
+def majority_of(ballots: Sequence[Judgement]) -> Judgement:
+    """One judgement of several votes on the same match.
+
+    The verdict with most votes; an even split is a tie, since it was measured; votes without a verdict do not count, and where there
+    is no other, the commonest reason stands. Text and engine are those of the first vote that says what the majority says.
+    """
+    counted = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
+    usage = sum((ballot.usage for ballot in ballots), Usage())
+    if not counted:
+        reason = Counter(ballot.reason for ballot in ballots).most_common(1)[0][0]
+        speaker = next(ballot for ballot in ballots if ballot.reason is reason)
+        return replace(speaker, key="", usage=usage, votes=tuple(ballots))
+    most = max(counted.values())
+    leaders = [verdict for verdict, count in counted.items() if count == most]
+    verdict = leaders[0] if len(leaders) == 1 else Verdict.TIE
+    speaker = next((ballot for ballot in ballots if ballot.verdict is verdict), ballots[0])
+    return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots))
+
+
+def _votes_needed(ballots: Sequence[Judgement], votes: int) -> int:
+    """How many more votes to cast at once: the fewest that can settle the majority, none when it is settled."""
+    rest = votes - len(ballots)
+    counts = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
+    ordered = sorted(counts.values(), reverse=True) + [0, 0]
+    lead = ordered[0] - ordered[1]
+    return 0 if lead > rest else min(rest, (rest - lead) // 2 + 1)
+
+
+async def _together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
+    """All results in order; the first error ends the calls that still run, rather than leaving them to run on unseen."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        raise
+
+
+def _generator(seed: int, entry: _Entry) -> np.random.Generator:
+    """Drawn from the group's own content, so that it does not matter which process plays it, or when."""
+    digest = hashlib.sha256(str(seed).encode())
+    for text in (entry.query, *entry.players):
+        digest.update(b"\0" + text.shown.encode("utf-8", "surrogatepass"))
+    return np.random.default_rng(int.from_bytes(digest.digest()[:16], "big"))
+
+
+def _spread(judgements: Sequence[Judgement], entry: _Entry) -> Iterable[Judgement]:
+    """The same judgements with the matches of players told as matches of responses; a given reference comes after the last response."""
+    responses = {player: index for index, player in reversed(list(enumerate(entry.player_of)))}
+    reference = len(entry.player_of)
+    for judgement in judgements:
+        match = judgement.match
+        assert match is not None
+        named = replace(
+            match, first=responses.get(match.first, reference), second=responses.get(match.second, reference)
+        )
+        votes = tuple(replace(vote, match=named) for vote in judgement.votes)
+        yield replace(judgement, match=named, votes=votes)
+
+
