@@ -1,0 +1,340 @@
+"""A judge behind an OpenAI-compatible HTTP server: vLLM, SGLang, llama.cpp, or any provider.
+
+One long-lived session per engine, as many requests at once as the server takes, retries that do not stampede, and
+failover between several servers of the same model. Requests and answers are plain JSON; nothing is validated twice,
+because at some hundred calls a second the client's own work is what limits a judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from yarl import URL
+
+from rrm_plugin.engines.base import Reply, Sampling
+from rrm_plugin.engines.keys import ApiKey
+from rrm_plugin.engines.resuming import Continuation, resume_on
+from rrm_plugin.engines.servers import Server, Servers, base_url
+from rrm_plugin.engines.transport import Transport
+from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_json
+from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
+from rrm_plugin.types import Message, Reason
+
+__all__ = ["HttpEngine"]
+
+T = TypeVar("T")
+
+_LONGEST_BACKOFF = 30.0
+
+
+@dataclass(eq=False)
+class _Client:
+    """What lives on one event loop of one process."""
+
+    transport: Transport
+    servers: Servers
+    slots: asyncio.Semaphore
+    identifying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    random: random.Random = field(default_factory=random.Random)
+    """Its own, so that backing off does not draw from the random numbers of a training run."""
+
+
+class HttpEngine:
+    """An engine that asks an OpenAI-compatible server for chat completions.
+
+    Args:
+        urls: base address, with or without `/v1`; or several addresses of servers of the same model.
+        model: name under which it is served; None takes the only model that the server has.
+        api_key: sent as a bearer token; by default the environment variable RRM_API_KEY, or OPENAI_API_KEY. It shows
+            in no repr, error or pickle: in a process started afresh the environment has to hold it.
+        concurrency: most requests under way at once; further calls wait for a slot.
+        timeout: seconds for one call once it has its slot, all its attempts and pauses included.
+        attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`.
+        connect_timeout: seconds to open a connection.
+        max_retries: further attempts after a failure that may pass (429, 5xx, timeouts, lost connections); with
+            several servers at least one for each other server.
+        backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt up to 30 s.
+        headers: sent with each request.
+        extra_body: merged into each request, for what a server takes beyond OpenAI's interface; None as a value
+            takes a field away.
+        special_tokens: control tokens of the served model's tokenizer, if known.
+        trust_env: whether to use the proxies that the environment names.
+
+    Raises:
+        ConfigError: a setting cannot work.
+    """
+
+    def __init__(
+        self,
+        urls: str | Sequence[str],
+        *,
+        model: str | None = None,
+        api_key: str | None = None,
+        concurrency: int = 256,
+        timeout: float = 600.0,
+        attempt_timeout: float | None = None,
+        connect_timeout: float = 10.0,
+        max_retries: int = 4,
+        backoff: float = 0.5,
+        headers: Mapping[str, str] | None = None,
+        extra_body: Mapping[str, Any] | None = None,
+        special_tokens: Sequence[str] = (),
+        trust_env: bool = False,
+    ) -> None:
+        _positive(concurrency=concurrency, timeout=timeout, connect_timeout=connect_timeout)
+        _positive(attempt_timeout=timeout if attempt_timeout is None else attempt_timeout)
+        if max_retries < 0 or backoff < 0:
+            raise ConfigError(f"max_retries and backoff must be 0 or more, not {max_retries!r} and {backoff!r}")
+        texts = [part for part in urls.split(",") if part.strip()] if isinstance(urls, str) else list(urls)
+        if not texts:
+            raise ConfigError("engine= names no server; write it like http://localhost:8000/v1")
+        self.special_tokens = tuple(special_tokens)
+        self._urls = tuple(dict.fromkeys(base_url(text) for text in texts))
+        self._model = model
+        self._concurrency = int(concurrency)
+        self._timeout = float(timeout)
+        self._attempt_timeout = self._timeout if attempt_timeout is None else float(attempt_timeout)
+        self._connect_timeout = float(connect_timeout)
+        self._max_retries = max(max_retries, len(self._urls) - 1)
+        self._backoff = float(backoff)
+        self._headers = _checked_headers(headers or {})
+        self._extra = _checked_extra(extra_body or {})
+        self._trust_env = trust_env
+        self._key = ApiKey(api_key)
+        self._client: _Client | None = None
+        self._ever_answered = False
+
+    def __repr__(self) -> str:
+        shown = ", ".join(str(url.with_query(None)) for url in self._urls)
+        return f"HttpEngine({shown!r}, model={self._model!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_client": None, "_ever_answered": False}
+
+    @property
+    def name(self) -> str:
+        """`http:` and the model; `http:?` until a server was asked which one it has (see `identify`)."""
+        return f"http:{self._model or '?'}"
+
+    async def identify(self) -> str:
+        """The engine's name, after asking the server for its model where none was given.
+
+        Raises:
+            ConfigError: the server has several models, or none.
+            EngineError: it could not be asked.
+        """
+        client = self._here()
+        async with client.slots:
+            await self._served_model(client)
+        return self.name
+
+    async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
+        """One chat completion, thinking included.
+
+        Raises:
+            EngineError: no completion came; `EngineUnavailableError` if no server has ever answered.
+            ConfigError: no model was named, and the server has several.
+        """
+        client = self._here()
+        async with client.slots:
+            started = time.perf_counter()
+            settings = self._settings(await self._served_model(client), sampling)
+            body = _encode({**settings, "messages": messages})
+
+            async def attempt(server: Server, seconds: float) -> Completion:
+                answer = await client.transport.send(server.chat, body, seconds=seconds, asked=settings)
+                return parse_chat(answer, server)
+
+            completion = await self._retrying(client, attempt)
+        return self._reply(completion, started)
+
+    async def resume(self, messages: Sequence[Message], text: str, sampling: Sampling) -> Reply | None:
+        """The model's continuation of `text`, or None where the server cannot continue one.
+
+        Raises:
+            EngineError: the server can, but it failed.
+        """
+        client = self._here()
+        async with client.slots:
+            started = time.perf_counter()
+            settings = self._settings(await self._served_model(client), sampling)
+            wanted = Continuation(messages=[dict(each) for each in messages], text=text, settings=settings)
+
+            async def attempt(server: Server, seconds: float) -> Completion | None:
+                ends = time.monotonic() + seconds
+
+                async def ask(url: URL, fields: Mapping[str, Any] | None) -> bytes:
+                    body = None if fields is None else _encode(fields)
+                    left = max(0.001, ends - time.monotonic())
+                    return await client.transport.send(url, body, seconds=left, asked=settings)
+
+                return await resume_on(server, ask, wanted)
+
+            completion = await self._retrying(client, attempt)
+        return None if completion is None else self._reply(completion, started)
+
+    async def close(self) -> None:
+        """Close the connections; a later call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.transport.close()
+
+    def _reply(self, completion: Completion, started: float) -> Reply:
+        return Reply(
+            text=completion.text,
+            finished=completion.finished,
+            prompt_tokens=completion.prompt_tokens,
+            completion_tokens=completion.completion_tokens,
+            seconds=time.perf_counter() - started,
+            engine=self.name,
+        )
+
+    def _settings(self, model: str, sampling: Sampling) -> dict[str, Any]:
+        settings: dict[str, Any] = {
+            "model": model,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "max_tokens": sampling.max_tokens,
+        }
+        if sampling.seed is not None:
+            settings["seed"] = sampling.seed
+        if sampling.stop:
+            settings["stop"] = list(sampling.stop)
+        if self._extra:
+            settings |= self._extra
+            settings = {key: value for key, value in settings.items() if value is not None}
+        return settings
+
+    def _here(self) -> _Client:
+        """The client of the running event loop and process, made if there is none."""
+        client = self._client
+        if client is not None and client.transport.fits_here():
+            return client
+        if client is not None:
+            client.transport.leave()
+        key = self._key.value()
+        headers = {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
+        self._client = _Client(
+            transport=Transport(headers, connect_timeout=self._connect_timeout, trust_env=self._trust_env),
+            servers=Servers(self._urls, cooldown=max(self._backoff, 0.001)),
+            slots=asyncio.Semaphore(self._concurrency),
+        )
+        return self._client
+
+    async def _served_model(self, client: _Client) -> str:
+        if self._model is not None:
+            return self._model
+        async with client.identifying:
+            if self._model is None:
+
+                async def attempt(server: Server, seconds: float) -> Mapping[str, Any]:
+                    url = server.at("models")
+                    return parse_json(await client.transport.send(url, None, seconds=seconds, asked={}), server)
+
+                self._model = _only_model(await self._retrying(client, attempt), str(client.servers))
+        return self._model
+
+    async def _retrying(self, client: _Client, attempt: Callable[[Server, float], Awaitable[T]]) -> T:
+        """Run attempts until one succeeds, none can, or the time is up."""
+        servers = client.servers
+        deadline = time.monotonic() + self._timeout
+        tried = 0
+        while True:
+            tried += 1
+            server = servers.choose()
+            server.in_flight += 1
+            try:
+                left = max(0.001, deadline - time.monotonic())
+                result = await attempt(server, min(left, self._attempt_timeout))
+            except Failure as failure:
+                self._note(servers, server, failure)
+                pause = self._pause(client, tried, failure)
+                if not failure.error.retryable or tried > self._max_retries or time.monotonic() + pause >= deadline:
+                    raise self._final(failure, servers, tried) from None
+            else:
+                servers.succeeded(server)
+                self._ever_answered = True
+                return result
+            finally:
+                server.in_flight -= 1
+            await asyncio.sleep(pause)
+
+    def _note(self, servers: Servers, server: Server, failure: Failure) -> None:
+        self._ever_answered = self._ever_answered or failure.status is not None
+        if failure.wait is not None:
+            servers.busy(server, failure.wait)
+        elif failure.at_fault:
+            servers.failed(server)
+
+    def _pause(self, client: _Client, tried: int, failure: Failure) -> float:
+        if client.servers.others_ready():
+            return 0.0
+        backoff = min(_LONGEST_BACKOFF, self._backoff * 2.0 ** min(tried - 1, 30))
+        return (failure.wait or 0.0) + client.random.uniform(0.0, backoff)
+
+    def _final(self, failure: Failure, servers: Servers, tried: int) -> EngineError:
+        error = failure.error
+        after = f" (after {tried} attempts)" if tried > 1 else ""
+        if error.reason is Reason.UNREACHABLE and failure.status is None and not self._ever_answered:
+            return EngineUnavailableError(
+                f"no server answers at {servers}{after}: {error}; is engine= its address, and is it running?",
+                Reason.UNREACHABLE,
+                retryable=True,
+            )
+        wait = f"; it asks to wait {failure.wait:g} s" if failure.wait else ""
+        return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
+
+
+def _encode(fields: Mapping[str, Any]) -> bytes:
+    try:
+        # ASCII escapes: a lone surrogate in a judged text then is the server's to judge, not an exception here.
+        return json.dumps(fields, default=_plain, separators=(",", ":")).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise EngineError(f"the messages cannot be sent as JSON: {error}", Reason.REJECTED) from error
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _only_model(listing: Mapping[str, Any], where: str) -> str:
+    rows = listing.get("data")
+    names = [row["id"] for row in rows if isinstance(row, dict) and row.get("id")] if isinstance(rows, list) else []
+    if len(names) == 1:
+        return str(names[0])
+    served = f"serves {', '.join(map(repr, names[:20]))}" if names else "names no model that it serves"
+    raise ConfigError(f"{where} {served}: say with model= which one judges")
+
+
+def _positive(**settings: float) -> None:
+    for name, value in settings.items():
+        if not value > 0:
+            raise ConfigError(f"{name} must be above 0, not {value!r}")
+
+
+def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    for name, value in headers.items():
+        if not isinstance(value, str) or any(mark in f"{name}{value}" for mark in "\r\n\0"):
+            raise ConfigError(f"headers[{name!r}] is not a header's text")
+    return dict(headers)
+
+
+def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
+    taken = sorted({"messages", "model", "stream", "n"} & set(extra))
+    if taken:
+        raise ConfigError(f"extra_body cannot set {', '.join(taken)}: the engine asks for one whole completion itself")
+    try:
+        json.dumps(extra)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"extra_body cannot be sent as JSON: {error}") from None
+    return dict(extra)

@@ -1,0 +1,139 @@
+"""Where requests go: base addresses, and which of several servers takes the next one.
+
+A server that fails is put aside for a cool-down that doubles with each further failure; when it is over, a single
+request probes it. While all are put aside, the one whose cool-down ends first is tried. No sockets here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from yarl import URL
+
+from rrm_plugin.errors import ConfigError
+
+__all__ = ["Server", "Servers", "base_url"]
+
+
+def base_url(text: str) -> URL:
+    """The address under which `/chat/completions` lies, `/v1` added where the path names no version.
+
+    Raises:
+        ConfigError: `text` is not the http(s) address of a server.
+    """
+    try:
+        url = URL(text.strip())
+        host, _ = url.host, url.port
+    except (ValueError, AttributeError) as error:
+        raise ConfigError(f"engine={text!r} is not a URL: {error}") from None
+    if url.scheme not in ("http", "https") or not host:
+        raise ConfigError(f"engine={text!r} is not a server's address; write it like http://localhost:8000/v1")
+    if url.user or url.password:
+        raise ConfigError("engine= holds a user or password; give credentials with api_key= or headers=")
+    path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    if not any(re.match(r"v\d", segment) for segment in path.split("/")):
+        path += "/v1"
+    return url.with_path(path, keep_query=True)
+
+
+@dataclass(eq=False)
+class Server:
+    """One address, and what is known of the server behind it."""
+
+    base: URL
+    in_flight: int = 0
+    failures: int = 0
+    """In a row."""
+    aside_until: float = 0.0
+    """By the clock of `Servers`."""
+    resume_way: str | None = None
+    """How it continues a text; None until tried."""
+    prompt_end: str | None = None
+    """How its rendered prompts end, as far as it shows whether they open the thinking; None until seen."""
+
+    def __post_init__(self) -> None:
+        self.chat = self.at("chat/completions")
+        root = self.base.path.removesuffix("/v1").rstrip("/")
+        self._root = self.base.with_path(root or "/", keep_query=True)
+
+    def __str__(self) -> str:
+        # A query may carry a key.
+        return str(self.base.with_query(None))
+
+    def at(self, path: str) -> URL:
+        """An address under the base, version included."""
+        return self.base.with_path(f"{self.base.path}/{path}", keep_query=True)
+
+    def at_root(self, path: str) -> URL:
+        """An address beside the version, where servers put what OpenAI's interface does not have."""
+        return self._root.with_path(f"{self._root.path.rstrip('/')}/{path}", keep_query=True)
+
+
+class Servers:
+    """The servers of one engine; used from one event loop, so without locks.
+
+    Args:
+        urls: at least one.
+        cooldown: seconds for which a server is put aside after its first failure.
+        longest_cooldown: seconds at which the doubling ends.
+        clock: of monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[URL],
+        *,
+        cooldown: float = 1.0,
+        longest_cooldown: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.all = [Server(base=url) for url in urls]
+        self._cooldown = cooldown
+        self._longest = longest_cooldown
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self.all)
+
+    def __str__(self) -> str:
+        return ", ".join(map(str, self.all))
+
+    def choose(self) -> Server:
+        """The server that should take the next request."""
+        if len(self.all) == 1:
+            return self.all[0]
+        now = self._clock()
+        due = [server for server in self.all if server.failures and server.aside_until <= now]
+        if due:
+            # Only this request is the probe: the others stay away until it is known how it went.
+            due[0].aside_until = now + self._pause(due[0])
+            return due[0]
+        ready = [server for server in self.all if server.aside_until <= now]
+        if ready:
+            return min(ready, key=lambda server: server.in_flight)
+        return min(self.all, key=lambda server: server.aside_until)
+
+    def others_ready(self) -> bool:
+        """Whether a request that just failed may go to another server at once."""
+        now = self._clock()
+        return len(self.all) > 1 and any(server.aside_until <= now for server in self.all)
+
+    def succeeded(self, server: Server) -> None:
+        """The server is well."""
+        server.failures = 0
+        server.aside_until = 0.0
+
+    def failed(self, server: Server) -> None:
+        """The server is put aside, for longer each time."""
+        server.failures += 1
+        server.aside_until = self._clock() + self._pause(server)
+
+    def busy(self, server: Server, seconds: float) -> None:
+        """The server asked for a pause; it is not failing."""
+        server.aside_until = max(server.aside_until, self._clock() + seconds)
+
+    def _pause(self, server: Server) -> float:
+        return min(self._longest, self._cooldown * 2.0 ** min(server.failures - 1, 30))
