@@ -1,0 +1,174 @@
+"""The ledger keeps every call through kills, copies and other writers, and never overwrites what was paid."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import pickle
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from rrm_plugin.errors import LedgerError
+from rrm_plugin.ledger import Ledger, call_key
+from rrm_plugin.types import Group, Judgement, Match, Reason, Scores, Usage, Verdict
+
+MESSAGES = [{"role": "user", "content": "which?"}]
+
+
+def _judgement(key: str, text: str = r"\boxed{Assistant 1}", **changes) -> Judgement:
+    usage = Usage(calls=1, prompt_tokens=7, completion_tokens=3, seconds=0.5)
+    return Judgement(verdict=Verdict.FIRST, text=text, key=key, engine="scripted", usage=usage, **changes)
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "deep" / "run.db")
+    yield ledger
+    ledger.close()
+
+
+def test_what_is_recorded_is_found_and_nothing_else(ledger):
+    async def scenario():
+        await ledger.record(_judgement("a", text="thinking…\n\x00 done"), finished=True, answered=True)
+        return await ledger.find("a"), await ledger.find("b")
+
+    found, missing = asyncio.run(scenario())
+    assert (found.text, found.finished, found.prompt_tokens, found.completion_tokens) == ("thinking…\n\x00 done", True, 7, 3)
+    assert missing is None
+
+
+def test_a_failed_call_is_recorded_but_asked_again_and_an_answer_stays(ledger):
+    failed = Judgement(verdict=None, reason=Reason.TIMEOUT, detail="no answer in 5 s", key="a", engine="http:m")
+
+    async def scenario():
+        await ledger.record(failed, finished=False, answered=False)
+        after_failure = await ledger.find("a")
+        await ledger.record(_judgement("a", text="answer"), finished=True, answered=True)
+        await ledger.record(failed, finished=False, answered=False)
+        return after_failure, await ledger.find("a")
+
+    after_failure, after_answer = asyncio.run(scenario())
+    assert after_failure is None
+    assert after_answer.text == "answer"
+
+
+def test_lone_surrogates_do_not_cost_a_record(ledger):
+    async def scenario():
+        await ledger.record(_judgement("a", text="broken \ud83d emoji"), finished=True, answered=True)
+        return await ledger.find("a")
+
+    assert "broken" in asyncio.run(scenario()).text
+
+
+def test_groups_hold_their_matches_and_keys(ledger):
+    match = Match(first=0, second=1)
+    scores = Scores(values=[1.0, None], judgements=(_judgement("k", match=match),), settings={"orders": "both"})
+    group = Group(prompt="q", responses=["a", [{"role": "assistant", "content": "b"}]], id="g7", step=3)
+    asyncio.run(ledger.record_group(group, scores, [0.5, None]))
+    with sqlite3.connect(ledger.path) as connection:
+        row = connection.execute("SELECT name, step, scores, rewards, matches FROM groups").fetchone()
+    assert row[:2] == ("g7", 3)
+    assert json.loads(row[2]) == [1.0, None]
+    assert json.loads(row[3]) == [0.5, None]
+    assert json.loads(row[4]) == [
+        {"first": 0, "second": 1, "round": 0, "verdict": "first", "reason": None, "keys": ["k"]}
+    ]
+
+
+def test_keys_tell_calls_apart():
+    keys = {
+        call_key("e", {"temperature": 0.6}, MESSAGES, 0),
+        call_key("f", {"temperature": 0.6}, MESSAGES, 0),
+        call_key("e", {"temperature": 0.0}, MESSAGES, 0),
+        call_key("e", {"temperature": 0.6}, [{"role": "user", "content": "which? "}], 0),
+        call_key("e", {"temperature": 0.6}, MESSAGES, 1),
+    }
+    assert len(keys) == 5
+    assert call_key("e", {"a": 1, "b": 2}, MESSAGES, 0) == call_key("e", {"b": 2, "a": 1}, MESSAGES, 0)
+
+
+def test_a_pickled_copy_writes_the_same_file(ledger):
+    copy = pickle.loads(pickle.dumps(ledger))
+    asyncio.run(copy.record(_judgement("a"), finished=True, answered=True))
+    copy.close()
+    assert asyncio.run(ledger.find("a")) is not None
+
+
+def test_two_writers_at_once_lose_nothing(ledger):
+    other = Ledger(ledger.path)
+
+    async def write(which: Ledger, start: int):
+        keys = [str(number) for number in range(start, start + 300)]
+        await asyncio.gather(*(which.record(_judgement(key), finished=True, answered=True) for key in keys))
+
+    async def both():
+        await asyncio.gather(write(ledger, 0), write(other, 300))
+
+    asyncio.run(both())
+    other.close()
+    with sqlite3.connect(ledger.path) as connection:
+        assert connection.execute("SELECT count(*) FROM judgements WHERE answered = 1").fetchone() == (600,)
+
+
+def test_a_row_that_cannot_be_written_costs_no_other(ledger):
+    class Unwritable:
+        pass
+
+    async def scenario():
+        bad = _judgement("bad", text="x")
+        object.__setattr__(bad, "engine", Unwritable())
+        writes = [ledger.record(one, finished=True, answered=True) for one in (_judgement("a"), bad, _judgement("c"))]
+        outcomes = await asyncio.gather(*writes, return_exceptions=True)
+        return outcomes, await ledger.find("a"), await ledger.find("c")
+
+    outcomes, first, last = asyncio.run(scenario())
+    assert [type(outcome) for outcome in outcomes] == [type(None), LedgerError, type(None)]
+    assert first is not None and last is not None
+
+
+def test_a_killed_process_leaves_all_that_it_was_told_is_on_disk(tmp_path):
+    path = tmp_path / "run.db"
+    script = """
+import asyncio, sys
+from rrm_plugin.ledger import Ledger
+from rrm_plugin.types import Judgement, Verdict
+
+async def write():
+    ledger = Ledger(sys.argv[1])
+    for number in range(10_000):
+        one = Judgement(verdict=Verdict.FIRST, text="t", key=str(number))
+        await ledger.record(one, finished=True, answered=True)
+        print(number, flush=True)
+
+asyncio.run(write())
+"""
+    with subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True) as writer:
+        told = [int(writer.stdout.readline()) for _ in range(100)]
+        writer.send_signal(signal.SIGKILL)
+        told += [int(line) for line in writer.stdout.read().split()]
+    ledger = Ledger(path)
+    found = [asyncio.run(ledger.find(str(number))) for number in told]
+    ledger.close()
+    assert all(found)
+
+
+@pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at as one" * 10, None])
+def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path, content):
+    path = tmp_path / "file.db"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(LedgerError, match="name another file as ledger="):
+        Ledger(path)
+
+
+def test_a_ledger_of_a_newer_version_is_refused(ledger):
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("UPDATE meta SET value = '99'")
+    with pytest.raises(LedgerError, match="newer"):
+        Ledger(ledger.path)
