@@ -159,9 +159,7 @@ def reward_rows(
         raise GroupError(f"the ranks see groups of different sizes {sorted(sizes)}: give the judge num_generations")
     size = sizes.pop()
     # All ranks decide from what all ranks know, so that none waits in a collective that another never enters.
-    whole = all(count % size == 0 for count, _, _ in told)
-    if whole:
-        shared = not all(count % size == 0 for count, _, _ in told)
+    shared = not all(count % size == 0 for count, _, _ in told)
     held = _joined(ranks.gather(rows)) if shared else rows
     begin = sum(count for count, _, _ in told[: ranks.rank]) if shared else 0
 
