@@ -294,7 +294,7 @@ class HttpEngine:
 def _encode(fields: Mapping[str, Any]) -> bytes:
     try:
         # ASCII escapes: a lone surrogate in a judged text then is the server's to judge, not an exception here.
-        return json.dumps(fields, default=_plain, separators=(",", ":")).encode("ascii")
+        return _ENCODE(fields).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise EngineError(f"the messages cannot be sent as JSON: {error}", Reason.REJECTED) from error
 
@@ -305,6 +305,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
         return list(value)
     raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
 
 
 def _only_model(listing: Mapping[str, Any], where: str) -> str:

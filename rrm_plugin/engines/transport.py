@@ -45,7 +45,7 @@ class Transport:
         self._connect_timeout = connect_timeout
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE, ttl_dns_cache=300),
-            headers={"Content-Type": "application/json", "Accept": "application/json", **headers},
+            headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=trust_env,
         )
@@ -95,8 +95,7 @@ class Transport:
         """
         where = str(url.with_query(None)) if url.query_string else str(url)
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout)
-        method = "GET" if body is None else "POST"
-        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
+        method, data = ("GET", None) if body is None else ("POST", _payload(body))
         try:
             async with self._session.request(
                 method, url, data=data, timeout=timeout, allow_redirects=False
@@ -131,8 +130,18 @@ class Transport:
         return Failure(EngineError(said, reason, retryable=True), status=status)
 
 
+def _payload(body: bytes) -> aiohttp.Payload:
+    # Made here rather than left to aiohttp, whose search for the fitting kind costs more than the payload.
+    if len(body) > _LARGE_BODY:
+        return aiohttp.BytesIOPayload(io.BytesIO(body), content_type="application/json")
+    return aiohttp.BytesPayload(body, content_type="application/json")
+
+
 async def _read(response: aiohttp.ClientResponse, where: str) -> bytes:
-    chunks, size = [], 0
+    body = await response.content.readany()
+    if response.content.at_eof():
+        return body
+    chunks, size = [body], len(body)
     async for chunk in response.content.iter_any():
         chunks.append(chunk)
         size += len(chunk)

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+from yarl import URL
+
+from rrm_plugin.engines.servers import Server, Servers, base_url
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def three() -> tuple[Servers, Clock, list[Server]]:
+    clock = Clock()
+    servers = Servers([URL(f"http://{name}/v1") for name in "abc"], cooldown=2.0, longest_cooldown=10.0, clock=clock)
+    return servers, clock, servers.all
+
+
+def test_the_least_busy_server_is_chosen():
+    servers, _, (a, b, c) = three()
+    a.in_flight, b.in_flight, c.in_flight = 2, 1, 3
+    assert servers.choose() is b
+
+
+def test_a_failing_server_is_put_aside_for_longer_each_time():
+    servers, clock, (a, b, _) = three()
+    pauses = []
+    for _ in range(5):
+        servers.failed(a)
+        pauses.append(a.aside_until - clock.now)
+    assert pauses == [2.0, 4.0, 8.0, 10.0, 10.0]
+    assert servers.choose() is b
+    assert servers.others_ready()
+
+
+def test_one_request_probes_a_server_whose_pause_is_over():
+    servers, clock, (a, b, c) = three()
+    servers.failed(a)
+    clock.now += 2.0
+    b.in_flight = c.in_flight = 5
+    assert servers.choose() is a
+    assert servers.choose() is not a
+    servers.succeeded(a)
+    assert servers.choose() is a
+    assert a.failures == 0
+
+
+def test_with_all_aside_the_first_to_be_due_is_tried():
+    servers, _, (a, b, c) = three()
+    for server, times in ((a, 3), (b, 1), (c, 2)):
+        for _ in range(times):
+            servers.failed(server)
+    assert servers.choose() is b
+    assert not servers.others_ready()
+
+
+def test_a_busy_server_rests_without_being_taken_for_a_failing_one():
+    servers, clock, (a, b, _) = three()
+    servers.busy(a, 5.0)
+    assert servers.choose() is b
+    clock.now += 5.0
+    assert servers.choose() is a
+    assert servers.choose() is a
+
+
+def test_addresses_beside_and_below_the_base():
+    server = Server(base=base_url("http://host:1/judge/v1/?api-version=2"))
+    assert str(server.chat) == "http://host:1/judge/v1/chat/completions?api-version=2"
+    assert str(server.at_root("tokenize")) == "http://host:1/judge/tokenize?api-version=2"
+    assert str(server) == "http://host:1/judge/v1"
+    assert str(Server(base=base_url("http://host")).at_root("tokenize")) == "http://host/tokenize"
