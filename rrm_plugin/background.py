@@ -1,8 +1,9 @@
 """One event loop in a daemon thread, so that sync and async callers share one long-lived engine client.
 
-An HTTP client belongs to the loop that made it. Trainers call a reward from a plain script, from a notebook whose loop is already
-running, from a loop in a thread of their own, and from spawned children: in each case the work goes to this loop, and the caller
-waits for a future. The thread starts at first use, and anew in a forked or unpickled copy.
+An HTTP client belongs to the loop that made it. Trainers call a reward from a plain script, from a notebook whose loop
+is already
+running, from a loop in a thread of their own, and from spawned children: in each case the work goes to this loop, and
+    the caller waits for a future. The thread starts at first use, and anew in a forked or unpickled copy.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class BackgroundLoop:
         loop = self._running()
         if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a synchronous judge call was made from inside the judge's own event loop; await the async method instead")
+            raise RuntimeError(
+                "a synchronous call was made from inside the judge's own event loop; await the async method"
+            )
         return asyncio.run_coroutine_threadsafe(work, loop)
 
     def _running(self) -> asyncio.AbstractEventLoop:
@@ -73,7 +76,9 @@ class BackgroundLoop:
             if self._loop is None or self._pid != os.getpid():
                 self._loop = asyncio.new_event_loop()
                 self._pid = os.getpid()
-                self._thread = threading.Thread(target=_serve, args=(self._loop,), name=f"{self._name}-loop", daemon=True)
+                self._thread = threading.Thread(
+                    target=_serve, args=(self._loop,), name=f"{self._name}-loop", daemon=True
+                )
                 self._thread.start()
             return self._loop
 

@@ -7,7 +7,8 @@
     schedule: circulant:3
     ledger: runs/judge.db
 
-`same_as` is given there as `module:function`. Secrets do not belong in the file: engines read keys from the environment.
+`same_as` is given there as `module:function`. Secrets do not belong in the file: engines read keys from the
+environment.
 """
 
 from __future__ import annotations

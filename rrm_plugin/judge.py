@@ -1,8 +1,8 @@
 """One judge call: prompt, engine, parse, and the record of it.
 
-A call ends in a `Judgement`, whatever happens: a failing engine, a reply cut off in its thinking or an answer without a verdict are
-judgements without one, with the reason. Only a setting that cannot work (`ConfigError`) is raised. Votes, orders and schedules are
-the tournament's.
+A call ends in a `Judgement`, whatever happens: a failing engine, a reply cut off in its thinking or an answer without a
+verdict are judgements without one, with the reason. Only a setting that cannot work (`ConfigError`) is raised. Votes,
+orders and schedules are the tournament's.
 """
 
 from __future__ import annotations
@@ -36,17 +36,20 @@ class PairJudge:
         engine: where the judge model is.
         prompt: how the two responses are laid out, and the grammar of the verdict.
         sampling: how the judge's tokens are drawn.
-        force_verdict: let the engine end a thinking that ran into the token limit, by closing it and opening the verdict.
+        force_verdict: let the engine end a thinking that ran into the token limit, by closing it and opening the
+            verdict.
         ledger: where calls are recorded and looked up before they are made.
     """
 
     engine: Engine
     prompt: JudgePrompt
-    sampling: Sampling = Sampling()
+    sampling: Sampling = dataclasses.field(default_factory=Sampling)
     force_verdict: bool = True
     ledger: Ledger | None = None
 
-    async def judge(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None = None, vote: int = 0) -> Judgement:
+    async def judge(
+        self, query: Guarded, first: Guarded, second: Guarded, match: Match | None = None, vote: int = 0
+    ) -> Judgement:
         """The verdict on two prepared responses, shown in this order.
 
         Args:
@@ -117,9 +120,7 @@ class PairJudge:
         if not isinstance(error, EngineError):
             logger.warning("the engine %s raised an unexpected error", self.engine.name, exc_info=error)
         detail = str(error) or type(error).__name__
-        judgement = Judgement(
-            verdict=None, reason=reason, detail=detail, match=match, engine=self.engine.name, key=key
-        )
+        judgement = Judgement(verdict=None, reason=reason, detail=detail, match=match, engine=self.engine.name, key=key)
         await self._keep(judgement, finished=False, answered=False)
         return judgement
 

@@ -1,13 +1,15 @@
 """Every judgement on disk: what a killed run resumes from, and what a person reads afterwards.
 
-One SQLite file in write-ahead mode: several processes may write it, others may read it meanwhile, and a process killed at any moment
-leaves it whole. Two tables:
+One SQLite file in write-ahead mode: several processes may write it, others may read it meanwhile, and a process killed
+at any moment leaves it whole. Two tables:
 
-    judgements  one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent, number of the vote
+    judgements  one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent, number
+        of the vote
     groups      one row a scored group: prompt, responses, values, the matches played and the keys of their judgements
 
-A call is recorded before its judgement counts, so that none is ever paid twice. Writes of calls that finish together share a
-commit. A reply without a verdict was paid too and is kept; a failure of the engine is recorded but asked again next time.
+A call is recorded before its judgement counts, so that none is ever paid twice. Writes of calls that finish together
+share a commit. A reply without a verdict was paid too and is kept; a failure of the engine is recorded but asked again
+next time.
 Left out: budgets, rotation, and network file systems, where SQLite's locks do not hold.
 """
 
@@ -38,23 +40,32 @@ SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS judgements (
-    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, created REAL NOT NULL, verdict TEXT, reason TEXT, detail TEXT NOT NULL,
-    text TEXT NOT NULL, finished INTEGER NOT NULL, forced INTEGER NOT NULL, answered INTEGER NOT NULL,
+    id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, created REAL NOT NULL,
+    verdict TEXT, reason TEXT, detail TEXT NOT NULL, text TEXT NOT NULL,
+    finished INTEGER NOT NULL, forced INTEGER NOT NULL, answered INTEGER NOT NULL,
     prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS groups (
-    id INTEGER PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, step INTEGER, prompt TEXT NOT NULL, responses TEXT NOT NULL,
-    reference TEXT, scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT);
+    id INTEGER PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, step INTEGER,
+    prompt TEXT NOT NULL, responses TEXT NOT NULL, reference TEXT,
+    scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT);
 CREATE INDEX IF NOT EXISTS groups_by_step ON groups (step);
 """
-_PUT = """INSERT INTO judgements (key, created, verdict, reason, detail, text, finished, forced, answered, prompt_tokens, completion_tokens,
-    seconds, engine) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (key) DO UPDATE SET created = excluded.created, verdict = excluded.verdict, reason = excluded.reason,
-    detail = excluded.detail, text = excluded.text, finished = excluded.finished, forced = excluded.forced,
-    answered = excluded.answered, prompt_tokens = excluded.prompt_tokens, completion_tokens = excluded.completion_tokens,
-    seconds = excluded.seconds, engine = excluded.engine WHERE judgements.answered = 0"""
-_GET = "SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine FROM judgements WHERE key = ? AND answered = 1"
-_GROUP = """INSERT INTO groups (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error)
+_JUDGEMENT_COLUMNS = (
+    "key, created, verdict, reason, detail, text, finished, forced, answered, "
+    "prompt_tokens, completion_tokens, seconds, engine"
+)
+_PUT = f"""INSERT INTO judgements ({_JUDGEMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT (key) DO UPDATE SET
+    ({_JUDGEMENT_COLUMNS}) = ({", ".join("excluded." + name for name in _JUDGEMENT_COLUMNS.split(", "))})
+    WHERE judgements.answered = 0"""
+_GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine
+    FROM judgements WHERE key = ? AND answered = 1"""
+_GROUP = """INSERT INTO groups
+    (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+
+
+_Asked = tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +82,9 @@ class Record:
 
 
 def call_key(engine: str, decoding: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], vote: int) -> str:
-    """The name of a judge call: equal for two calls that an engine would answer from the same distribution with the same vote number."""
+    """The name of a judge call: equal for two calls that an engine would answer from the same distribution with the
+    same vote number.
+    """
     text = json.dumps([engine, dict(decoding), list(messages), vote], sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
@@ -161,7 +174,9 @@ class Ledger:
             self._reset()
         with self._start_lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=_serve, args=(self.path, self._work), name="rrm-ledger", daemon=True)
+                self._thread = threading.Thread(
+                    target=_serve, args=(self.path, self._work), name="rrm-ledger", daemon=True
+                )
                 self._thread.start()
         return self._work
 
@@ -200,7 +215,9 @@ def _check(path: Path) -> None:
     except (sqlite3.Error, OSError) as error:
         raise LedgerError(f"cannot use {path} as a ledger ({error}); name another file as ledger=") from error
     if int(version) > SCHEMA_VERSION:
-        raise LedgerError(f"{path} was written by a newer rrm-plugin (ledger version {version}); name another file as ledger=")
+        raise LedgerError(
+            f"{path} was written by a newer rrm-plugin (ledger version {version}); name another file as ledger="
+        )
 
 
 def _serve(path: Path, work: queue.SimpleQueue[Any]) -> None:
@@ -224,7 +241,7 @@ def _serve(path: Path, work: queue.SimpleQueue[Any]) -> None:
         connection.close()
 
 
-def _transact(connection: sqlite3.Connection, asked: Sequence[tuple[Callable[..., Any], asyncio.Future[Any]]]) -> None:
+def _transact(connection: sqlite3.Connection, asked: Sequence[_Asked]) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         results = [work(connection) for work, _ in asked]

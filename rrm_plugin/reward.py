@@ -5,8 +5,8 @@
     judge.score(prompt, responses)             a group: Scores
     GRPOTrainer(..., reward_funcs=[judge])     a trainer's batch: a reward per row
 
-Synchronous methods work anywhere, inside a running event loop too; their `a...` twins are awaited. Pickled copies (spawned workers)
-make their own clients.
+Synchronous methods work anywhere, inside a running event loop too; their `a...` twins are awaited. Pickled copies
+(spawned workers) make their own clients.
 """
 
 from __future__ import annotations
@@ -25,16 +25,20 @@ from typing import Any
 from rrm_plugin import metrics
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_settings
-from rrm_plugin.engines import Engine, Sampling, engine as resolve_engine
+from rrm_plugin.engines import Engine, Sampling
+from rrm_plugin.engines import engine as resolve_engine
 from rrm_plugin.errors import ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
-from rrm_plugin.reducers import Reducer, reducer as resolve_reducer
+from rrm_plugin.reducers import Reducer
+from rrm_plugin.reducers import reducer as resolve_reducer
 from rrm_plugin.rows import Rows, Scored, ScoredRows, reward_rows, reward_rows_here, trainer_view
-from rrm_plugin.schedules import Orders, Schedule, schedule as resolve_schedule
-from rrm_plugin.shaping import Shaping, shaping as resolve_shaping
+from rrm_plugin.schedules import Orders, Schedule
+from rrm_plugin.schedules import schedule as resolve_schedule
+from rrm_plugin.shaping import Shaping
+from rrm_plugin.shaping import shaping as resolve_shaping
 from rrm_plugin.tournament import SameAs, Tournament
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
@@ -48,19 +52,25 @@ class RRMJudge:
 
     Args:
         model: name of the judge model, as its server or the hub knows it.
-        engine: where it runs: a server's URL (or several), "transformers", "vllm", "replay:FILE", "scripted:longer", or an `Engine`.
-        schedule: which responses of a group meet: round_robin, circulant:k, swiss:r, knockout, reference, random:k, or a `Schedule`.
+        engine: where it runs: a server's URL (or several), "transformers", "vllm", "replay:FILE", "scripted:longer", or
+            an `Engine`.
+        schedule: which responses of a group meet: round_robin, circulant:k, swiss:r, knockout, reference, random:k, or
+            a `Schedule`.
         reducer: how verdicts become scores: win_rate, elo, bradley_terry, knockout_rank, majority, or a `Reducer`.
-        orders: both, balanced, random or fixed. `both` shows each pair twice and measures how far the judge depends on position;
+        orders: both, balanced, random or fixed. `both` shows each pair twice and measures how far the judge depends on
+            position;
             `balanced` shows it once, each response first as often as second, at half the cost.
         votes: most judge calls per match; it ends as soon as its majority is settled.
         prompt: a preset (rrm, rm_r1, arena, llmbar, scores, json), the path of a template file, or a `JudgePrompt`.
-        shaping: what turns scores into rewards: raw, z_score, rank, unit_interval, length_adjusted:0.5, or several in a list.
+        shaping: what turns scores into rewards: raw, z_score, rank, unit_interval, length_adjusted:0.5, or several in a
+            list.
         temperature, top_p, max_tokens: the judge's decoding; the defaults are the paper's.
-        num_generations: responses per prompt in a trainer's batch; TRL's trainers are asked for it, others may need it given.
+        num_generations: responses per prompt in a trainer's batch; TRL's trainers are asked for it, others may need it
+            given.
         same_as: key of a response's text; equal keys are judged once (the extracted final answer, say).
         reference_column: the dataset column that holds the given answer, for `schedule="reference"`.
-        force_verdict: end a thinking that ran into max_tokens by asking for the verdict, where the engine can continue a text.
+        force_verdict: end a thinking that ran into max_tokens by asking for the verdict, where the engine can continue
+            a text.
         keep_thinking: show the judge the policy's own `<think>` part too.
         ledger: file that records every judgement; a call found there is not paid again.
         seed: of the draws of schedules and orders.
@@ -141,7 +151,8 @@ class RRMJudge:
 
         Args:
             prompt: a text or chat messages; responses likewise.
-            both_orders: judge the swapped order too; the verdict is then a tie where the orders disagree, and `votes` holds both.
+            both_orders: judge the swapped order too; the verdict is then a tie where the orders disagree, and `votes`
+                holds both.
 
         Returns:
             A judgement whose verdict is by the order given here; None with the reason where the judge came to none.
@@ -187,12 +198,15 @@ class RRMJudge:
         """Scores of a group after shaping; None where a response is unscored."""
         return self.shaping(scores.values, lengths)
 
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Response], **columns: Any) -> list[float | None]:
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Response], **columns: Any
+    ) -> list[float | None]:
         """A reward per row of a trainer's batch: the contract of TRL's reward functions.
 
         Args:
             prompts, completions: a row per response, the responses to one prompt consecutive.
-            columns: whatever else the trainer passes: `completion_ids`, `log_metric`, `log_extra`, `trainer_state` and the dataset's columns.
+            columns: whatever else the trainer passes: `completion_ids`, `log_metric`, `log_extra`, `trainer_state` and
+                the dataset's columns.
 
         Raises:
             GroupError: the rows (of all ranks) are no whole groups; the message names the trainer's setting.
@@ -201,7 +215,9 @@ class RRMJudge:
         began = time.perf_counter()
         rows = self._rows(prompts, completions, columns)
         together = ranks() if self.gather else Alone()
-        scored = reward_rows(rows, self.num_generations, trainer_view(columns.get("log_extra")), together, self._score_rows)
+        scored = reward_rows(
+            rows, self.num_generations, trainer_view(columns.get("log_extra")), together, self._score_rows
+        )
         _report(scored, columns, time.perf_counter() - began)
         return scored.rewards
 
@@ -213,7 +229,8 @@ class RRMJudge:
         return AsyncReward(self)
 
     def refuse_silence(self, scored: Sequence[Scores]) -> None:
-        """Does nothing once any call of this judge was answered. Trainers' rewards check it: a run must not train on nothing.
+        """Does nothing once any call of this judge was answered. Trainers' rewards check it: a run must not train on
+        nothing.
 
         An engine that falls silent later leaves responses unscored and is warned of; the run goes on.
 
@@ -224,8 +241,8 @@ class RRMJudge:
         self._answered = self._answered or any(call.reason is None or not call.reason.of_engine for call in calls)
         if calls and not self._answered:
             raise EngineUnavailableError(
-                f"the engine {self.tournament.judge.engine.name!r} has answered none of the judge's calls; the first failed with: "
-                f"{calls[0].detail}"
+                f"the engine {self.tournament.judge.engine.name!r} has answered none of the judge's calls; "
+                f"the first failed with: {calls[0].detail}"
             )
 
     def variant(self, **changes: Any) -> RRMJudge:
@@ -258,9 +275,7 @@ class RRMJudge:
         lengths = [[self.tournament.length(response) for response in group.responses] for group in groups]
         return [scores for scores, _ in await self._score_shaped(groups, lengths)]
 
-    async def _score_shaped(
-        self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]
-    ) -> list[Scored]:
+    async def _score_shaped(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         scores = await self.tournament.score(groups)
         scored = [(one, self.rewards(one, sizes)) for one, sizes in zip(scores, lengths, strict=True)]
         await self.tournament.record(groups, scored)
@@ -278,7 +293,9 @@ class RRMJudge:
 
     def _rows(self, prompts: Sequence[Prompt], completions: Sequence[Response], columns: dict[str, Any]) -> Rows:
         if len(prompts) != len(completions):
-            raise GroupError(f"{len(prompts)} prompts and {len(completions)} completions: one prompt per completion is needed")
+            raise GroupError(
+                f"{len(prompts)} prompts and {len(completions)} completions: one prompt per completion is needed"
+            )
         ids = columns.get("completion_ids")
         lengths = [len(one) for one in ids] if ids else [self.tournament.length(one) for one in completions]
         references = columns.get(self.reference_column)
@@ -343,7 +360,9 @@ def _report(scored: ScoredRows, columns: dict[str, Any], seconds: float) -> None
     if log_extra is not None:
         log_extra("rrm_judge", scored.notes)
     if found.get("rrm/unscored"):
-        failures = ", ".join(f"{name} {value:.0%}" for name, value in found.items() if name.startswith("rrm/no_verdict/"))
+        failures = ", ".join(
+            f"{name} {value:.0%}" for name, value in found.items() if name.startswith("rrm/no_verdict/")
+        )
         errors = {scores.error for scores in scored.scores if scores.error}
         logger.warning(
             "%.0f%% of the responses are unscored (judge calls without a verdict: %s)%s",

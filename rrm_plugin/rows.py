@@ -1,11 +1,12 @@
 """Rows of a trainer's batch -> whole groups, over all ranks -> a reward for each local row.
 
-Trainers that pass lists (TRL) lay the responses to one prompt out consecutively and say nothing of the group size; a rank's slice of
-the batch may begin and end inside a group. Groups are cut by position, never by text, since two groups may have the same prompt.
-Groups that straddle ranks are gathered, judged once by one rank, and each rank gets its own slice of the rewards.
+Trainers that pass lists (TRL) lay the responses to one prompt out consecutively and say nothing of the group size; a
+rank's slice of the batch may begin and end inside a group. Groups are cut by position, never by text, since two groups
+may have the same prompt. Groups that straddle ranks are gathered, judged once by one rank, and each rank gets its own
+slice of the rewards.
 
-Every rank passes the same collectives in the same order, whatever its rows look like and whatever fails: what went wrong on one rank
-is part of what is gathered, and is raised on all.
+Every rank passes the same collectives in the same order, whatever its rows look like and whatever fails: what went
+    wrong on one rank is part of what is gathered, and is raised on all.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ __all__ = ["Rows", "ScoredRows", "TrainerView", "group_size", "reward_rows", "re
 logger = logging.getLogger(__name__)
 
 BATCH_ADVICE = (
-    "per_device_train_batch_size * steps_per_generation (per_device_eval_batch_size in evaluation), times the number of processes, "
-    "must be a multiple of num_generations (num_generations_eval)"
+    "per_device_train_batch_size * steps_per_generation (per_device_eval_batch_size in evaluation), times the number "
+    "of processes, must be a multiple of num_generations (num_generations_eval)"
 )
 
 
@@ -67,8 +68,8 @@ class Rows:
             end = start + size
             if any(prompt != self.prompts[start] for prompt in self.prompts[start + 1 : end]):
                 raise GroupError(
-                    f"rows {start} to {end - 1} of the batch hold different prompts, but were to be one group of {size}: "
-                    "is num_generations of the judge the same as the trainer's?"
+                    f"rows {start} to {end - 1} of the batch hold different prompts, but were to be one group of "
+                    f"{size}: is num_generations of the judge the same as the trainer's?"
                 )
             references = None if self.references is None else self.references[start]
             completions = list(self.completions[start:end])
@@ -111,8 +112,8 @@ AsyncScore = Callable[[Sequence[Group], Sequence[Sequence[int]]], Awaitable[list
 def trainer_view(log_callback: Any) -> TrainerView:
     """The group size and mode of the trainer whose bound method was passed to the reward.
 
-    TRL hands its reward functions `log_extra` and `log_metric`, bound methods of the trainer, and no group size. That they are bound is
-    no promise of TRL's, so everything here may come out unknown.
+    TRL hands its reward functions `log_extra` and `log_metric`, bound methods of the trainer, and no group size. That
+    they are bound is no promise of TRL's, so everything here may come out unknown.
     """
     trainer = getattr(log_callback, "__self__", None)
     training = bool(getattr(getattr(trainer, "model", None), "training", True))
@@ -128,8 +129,8 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
     """
     if configured is not None and trainer.training and trainer.group_size not in (None, configured):
         raise GroupError(
-            f"the judge was made with num_generations={configured}, the trainer has num_generations={trainer.group_size}: leave it out "
-            "of the judge"
+            f"the judge was made with num_generations={configured}, the trainer has "
+            f"num_generations={trainer.group_size}: leave it out of the judge"
         )
     size = trainer.group_size or configured
     if size is not None:
@@ -137,14 +138,13 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
     runs = {len(list(run)) for _, run in itertools.groupby(rows.prompts, key=repr)}
     if len(runs) != 1:
         raise GroupError(
-            f"the size of a group is unknown, and prompts repeat {sorted(runs)} times in a row: give the judge num_generations"
+            f"the size of a group is unknown, and prompts repeat {sorted(runs)} times in a row: "
+            "give the judge num_generations"
         )
     return runs.pop()
 
 
-def reward_rows(
-    rows: Rows, configured: int | None, trainer: TrainerView, ranks: Ranks, score: Score
-) -> ScoredRows:
+def reward_rows(rows: Rows, configured: int | None, trainer: TrainerView, ranks: Ranks, score: Score) -> ScoredRows:
     """Rewards of this rank's rows, judged in whole groups. Every rank must call it.
 
     Raises:
@@ -185,8 +185,9 @@ async def reward_rows_here(rows: Rows, configured: int | None, trainer: TrainerV
     size = group_size(rows, configured, trainer)
     if len(rows) % size:
         raise GroupError(
-            f"this rank holds {len(rows)} rows, no whole number of groups of {size}, and an awaited reward cannot gather the rest from other "
-            f"ranks: use the judge itself as reward function, or see to it that {BATCH_ADVICE}, on each process alone"
+            f"this rank holds {len(rows)} rows, no whole number of groups of {size}, and an awaited reward cannot gather "
+            "the rest from other ranks: use the judge itself as reward function, or see to it that "
+            f"{BATCH_ADVICE}, on each process alone"
         )
     groups, lengths = _cut(rows, size)
     played = _packed(range(len(groups)), await score(groups, lengths), lengths)
@@ -233,7 +234,9 @@ def _told(own: Sequence[_Played], everything: Sequence[_Played], rows: slice, co
 
 
 def _notes(scores: Scores, excerpt: int = 2000) -> list[str]:
-    """For each response: won, lost, tied and undecided matches, and the end of what the judge said in the first decided one."""
+    """For each response: won, lost, tied and undecided matches, and the end of what the judge said in the first decided
+    one.
+    """
     notes = []
     for index in range(len(scores.values)):
         own = [one for one in scores.judgements if one.match and index in (one.match.first, one.match.second)]

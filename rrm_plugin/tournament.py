@@ -1,12 +1,13 @@
 """Plays the matches of groups and reduces their judgements to scores.
 
-All matches that a schedule allows at a time are judged at once, in all groups together; how many calls run at a time is the engine's
-own limit. A group that cannot be scored says why in its scores and disturbs no other.
+All matches that a schedule allows at a time are judged at once, in all groups together; how many calls run at a time is
+the engine's own limit. A group that cannot be scored says why in its scores and disturbs no other.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 from collections import Counter
@@ -17,12 +18,12 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rrm_plugin import consistency
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import ConfigError, LedgerError, RRMError
 from rrm_plugin.judge import PairJudge
-from rrm_plugin.prompts import Guarded
+from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
-from rrm_plugin.schedules import Orders, Schedule
-from rrm_plugin.types import Group, Judgement, Match, Scores, Usage, Verdict
+from rrm_plugin.schedules import NamesMembers, Orders, Schedule
+from rrm_plugin.types import Group, Judgement, Match, Prompt, Response, Scores, Usage, Verdict
 
 __all__ = ["SameAs", "Tournament", "majority_of"]
 
@@ -34,7 +35,9 @@ GROUPS_IN_PLAY = 512
 Result = TypeVar("Result")
 
 SameAs = Callable[[str], Hashable | None]
-"""From a response's text (without its thinking) to a key; responses with equal keys are judged once, None is like no other."""
+"""From a response's text (without its thinking) to a key; responses with equal keys are judged once, None is like no
+other.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Tournament:
         votes: most calls per match; it ends as soon as the rest cannot change its majority.
         seed: of all that is drawn at random; together with a group's texts it decides every draw.
         same_as: widens what counts as the same response.
+        keep_thinking: show the judge what responses hold between thinking tags, too.
     """
 
     judge: PairJudge
@@ -58,6 +62,7 @@ class Tournament:
     votes: int = 1
     seed: int = 0
     same_as: SameAs | None = None
+    keep_thinking: bool = False
 
     async def score(self, groups: Iterable[Group]) -> list[Scores]:
         """Scores of each group, in the order given; the groups are played side by side.
@@ -87,9 +92,45 @@ class Tournament:
             return self._reduce(group, entry, judgements)
         except ConfigError:
             raise
+        except RRMError as error:
+            return self._unscored(group, str(error))
         except Exception as error:
             logger.exception("a group could not be scored")
             return self._unscored(group, f"{type(error).__name__}: {error}")
+
+    async def compare(self, prompt: Prompt, first: Response, second: Response, *, both_orders: bool) -> Judgement:
+        """The judgement of one pair outside a group; by position given, the swapped order's turned round.
+
+        Raises:
+            ConfigError: a setting cannot work.
+        """
+        judge_prompt, tokens = self.judge.prompt, self.judge.engine.special_tokens
+        query = judge_prompt.prepare_query(prompt, special_tokens=tokens)
+        one, other = (
+            judge_prompt.prepare(response, special_tokens=tokens, keep_thinking=self.keep_thinking)
+            for response in (first, second)
+        )
+        if not both_orders:
+            return await self.judge_match(query, one, other, None)
+        straight, swapped = await _together(
+            [self.judge_match(query, one, other, None), self.judge_match(query, other, one, None)]
+        )
+        turned = replace(swapped, verdict=swapped.verdict.swapped) if swapped.verdict else swapped
+        return majority_of([straight, turned])
+
+    async def record(self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None]]]) -> None:
+        """Writes scored groups into the judge's ledger, where there is one."""
+        ledger = self.judge.ledger
+        if ledger is None:
+            return
+        writes = (ledger.record_group(group, *result) for group, result in zip(groups, scored, strict=True))
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(outcome, LedgerError):
+                logger.error("a scored group was not recorded: %s", outcome)
+
+    def length(self, response: Response) -> int:
+        """Characters of a response as the judge would be shown it."""
+        return len(response_text(response, keep_thinking=self.keep_thinking))
 
     async def judge_match(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None) -> Judgement:
         """The judgement of one match, by majority where several votes are cast.
@@ -109,23 +150,34 @@ class Tournament:
         """Who plays: the distinct responses, and a given reference last. A text where nobody can."""
         if not group.responses:
             return "the group is empty"
-        prepare = self.judge.prompt.prepare
-        tokens = self.judge.engine.special_tokens
-        texts = [prepare(response, special_tokens=tokens) for response in group.responses]
-        entry = _Entry(query=self.judge.prompt.prepare_query(group.prompt, special_tokens=tokens))
-        for text in texts:
-            entry.admit(text, self.same_as)
-        if self.schedule.needs_reference:
+        judge, schedule = self.judge, self.schedule
+        prepare = functools.partial(
+            judge.prompt.prepare, special_tokens=judge.engine.special_tokens, keep_thinking=self.keep_thinking
+        )
+        entry = _Entry(query=judge.prompt.prepare_query(group.prompt, special_tokens=judge.engine.special_tokens))
+        if schedule.needs_reference:
             if group.reference is None:
-                return f"the schedule {self.schedule.name!r} compares with a given answer, and this group has none: pass reference"
-            entry.players.append(prepare(group.reference, special_tokens=tokens))
+                return (
+                    f"schedule={schedule.name!r} compares with a given answer, and this group has none: pass reference"
+                )
+            entry.admit(prepare(group.reference), self._key(group.reference))
+        for response in group.responses:
+            entry.admit(prepare(response), self._key(response))
+        if schedule.needs_reference:
+            entry.move_first_to_end()
         if len(entry.players) < 2:
             one = "a group of one response" if len(group.responses) == 1 else "a group of identical responses"
             return f"{one} has nothing to be compared with"
         return entry
 
+    def _key(self, response: Response) -> Hashable | None:
+        return None if self.same_as is None else self.same_as(response_text(response))
+
     async def _play(self, entry: _Entry) -> list[Judgement]:
-        stepper = self.schedule.start(len(entry.players), self.orders, _generator(self.seed, entry))
+        schedule = self.schedule
+        if isinstance(schedule, NamesMembers):
+            schedule = schedule.among(entry.player_of)
+        stepper = schedule.start(len(entry.players), self.orders, _generator(self.seed, entry))
         judgements: list[Judgement] = []
         while matches := stepper.next_matches(judgements):
             shown = ((match, entry.players[match.first], entry.players[match.second]) for match in matches)
@@ -180,21 +232,26 @@ class _Entry:
     player_of: list[int] = field(default_factory=list)
     _known: dict[Hashable, int] = field(default_factory=dict)
 
-    def admit(self, text: Guarded, same_as: SameAs | None) -> None:
-        key = same_as(text.plain) if same_as is not None else None
+    def admit(self, text: Guarded, key: Hashable | None) -> None:
         # A key of the user's own must not be taken for a text that happens to equal it.
-        known = ("text", text.shown) if key is None else ("key", key)
+        known = ("text", text) if key is None else ("key", key)
         if known not in self._known:
             self._known[known] = len(self.players)
             self.players.append(text)
         self.player_of.append(self._known[known])
 
+    def move_first_to_end(self) -> None:
+        """Takes the first admitted for the reference: last of the players, and no response."""
+        self.players.append(self.players.pop(0))
+        self.player_of = [(player - 1) % len(self.players) for player in self.player_of[1:]]
+
 
 def majority_of(ballots: Sequence[Judgement]) -> Judgement:
     """One judgement of several votes on the same match.
 
-    The verdict with most votes; an even split is a tie, since it was measured; votes without a verdict do not count, and where there
-    is no other, the commonest reason stands. Text and engine are those of the first vote that says what the majority says.
+    The verdict with most votes; an even split is a tie, since it was measured; votes without a verdict do not count,
+    and where there is no other, the commonest reason stands. Text and engine are those of the first vote that says what
+    the majority says.
     """
     counted = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
     usage = sum((ballot.usage for ballot in ballots), Usage())
@@ -213,13 +270,15 @@ def _votes_needed(ballots: Sequence[Judgement], votes: int) -> int:
     """How many more votes to cast at once: the fewest that can settle the majority, none when it is settled."""
     rest = votes - len(ballots)
     counts = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
-    ordered = sorted(counts.values(), reverse=True) + [0, 0]
+    ordered = [*sorted(counts.values(), reverse=True), 0, 0]
     lead = ordered[0] - ordered[1]
     return 0 if lead > rest else min(rest, (rest - lead) // 2 + 1)
 
 
 async def _together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
-    """All results in order; the first error ends the calls that still run, rather than leaving them to run on unseen."""
+    """All results in order; the first error ends the calls that still run, rather than leaving them to run on
+    unseen.
+    """
     tasks = [asyncio.ensure_future(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))
@@ -233,12 +292,14 @@ def _generator(seed: int, entry: _Entry) -> np.random.Generator:
     """Drawn from the group's own content, so that it does not matter which process plays it, or when."""
     digest = hashlib.sha256(str(seed).encode())
     for text in (entry.query, *entry.players):
-        digest.update(b"\0" + text.shown.encode("utf-8", "surrogatepass"))
+        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
     return np.random.default_rng(int.from_bytes(digest.digest()[:16], "big"))
 
 
 def _spread(judgements: Sequence[Judgement], entry: _Entry) -> Iterable[Judgement]:
-    """The same judgements with the matches of players told as matches of responses; a given reference comes after the last response."""
+    """The same judgements with the matches of players told as matches of responses; a given reference comes after the
+    last response.
+    """
     responses = {player: index for index, player in reversed(list(enumerate(entry.player_of)))}
     reference = len(entry.player_of)
     for judgement in judgements:
@@ -249,5 +310,3 @@ def _spread(judgements: Sequence[Judgement], entry: _Entry) -> Iterable[Judgemen
         )
         votes = tuple(replace(vote, match=named) for vote in judgement.votes)
         yield replace(judgement, match=named, votes=votes)
-
-

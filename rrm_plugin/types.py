@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Any
 
 __all__ = [
@@ -54,7 +54,7 @@ class Verdict(Enum):
 _SWAPPED = {Verdict.FIRST: Verdict.SECOND, Verdict.SECOND: Verdict.FIRST, Verdict.TIE: Verdict.TIE}
 
 
-class Reason(str, Enum):
+class Reason(StrEnum):
     """Why there is no verdict. The values are stable: metrics and ledgers carry them."""
 
     EMPTY = "empty"
@@ -83,9 +83,6 @@ class Reason(str, Enum):
     """Any other failure of the engine (5xx after the retries, an exception in process)."""
     NOT_RECORDED = "not_recorded"
     """A replay holds no text for this match."""
-
-    def __str__(self) -> str:
-        return self.value
 
     @property
     def of_engine(self) -> bool:

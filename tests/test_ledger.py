@@ -37,7 +37,12 @@ def test_what_is_recorded_is_found_and_nothing_else(ledger):
         return await ledger.find("a"), await ledger.find("b")
 
     found, missing = asyncio.run(scenario())
-    assert (found.text, found.finished, found.prompt_tokens, found.completion_tokens) == ("thinking…\n\x00 done", True, 7, 3)
+    assert (found.text, found.finished, found.prompt_tokens, found.completion_tokens) == (
+        "thinking…\n\x00 done",
+        True,
+        7,
+        3,
+    )
     assert missing is None
 
 

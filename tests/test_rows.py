@@ -1,6 +1,7 @@
 """Rows become whole groups whatever the split over ranks, and no rank waits for another that failed.
 
-Ranks are threads here, each waiting for all at every gather, as processes do; real ones are in tests/contract/test_trl_ranks.py.
+Ranks are threads here, each waiting for all at every gather, as processes do; real ones are in
+tests/contract/test_trl_ranks.py.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ def on_ranks(parts, work):
 
 def rows(prompts, start=0, references=None):
     completions = [f"answer {start + index}" for index in range(len(prompts))]
-    return Rows(prompts=prompts, completions=completions, lengths=[len(one) for one in completions], references=references)
+    return Rows(
+        prompts=prompts, completions=completions, lengths=[len(one) for one in completions], references=references
+    )
 
 
 class Recorder:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import ConfigError, GroupError
 from rrm_plugin.schedules import (
     Orders,
     Schedule,
@@ -360,9 +360,9 @@ def test_a_wrong_setting_is_named(spec: str, words: str) -> None:
 
 def test_settings_that_do_not_fit_the_group_are_named() -> None:
     rng = np.random.default_rng(0)
-    with pytest.raises(ConfigError, match="reference member=4"):
+    with pytest.raises(GroupError, match="reference member=4"):
         reference(4).start(4, "both", rng)
-    with pytest.raises(ConfigError, match="knockout seeds"):
+    with pytest.raises(GroupError, match="knockout seeds"):
         knockout((1, 0)).start(3, "both", rng)
     for spec in SPECS:
         with pytest.raises(ConfigError, match="orders='sideways'"):

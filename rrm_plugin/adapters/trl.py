@@ -1,8 +1,8 @@
 """TRL: what its users need beside `RRMJudge`, which is itself a reward function of GRPOTrainer and RLOOTrainer.
 
-    rrm_judge       for `trl grpo --reward_funcs rrm_plugin.adapters.trl.rrm_judge`: a judge made of the settings in RRM_CONFIG
-    OnlineDPOReward for OnlineDPOTrainer, whose batches hold the first responses of all prompts, then the second ones
-    PairwiseJudge, RankJudge
+    rrm_judge       for `trl grpo --reward_funcs rrm_plugin.adapters.trl.rrm_judge`: a judge made of the settings in
+    RRM_CONFIG OnlineDPOReward for OnlineDPOTrainer, whose batches hold the first responses of all prompts, then the
+    second ones PairwiseJudge, RankJudge
                     the `judge(prompts, completions)` that TRL had until 1.1.0, for code written against it
 
 Nothing here imports trl.
@@ -41,15 +41,18 @@ def __getattr__(name: str) -> Any:
 class OnlineDPOReward:
     """A judge for OnlineDPOTrainer, which lays the two responses to prompt i out as rows i and i + N.
 
-    The two are judged in the judge's own orders; the trainer prefers the one with the higher reward. A pair without a verdict gets two
-    zeros from that trainer (it knows no unscored rows), which it reads as a tie; the judge's log says how many.
+    The two are judged in the judge's own orders; the trainer prefers the one with the higher reward. A pair without a
+    verdict gets two zeros from that trainer (it knows no unscored rows), which it reads as a tie; the judge's log says
+    how many.
     """
 
     def __init__(self, judge: RRMJudge) -> None:
         self.judge = judge
         self.__name__ = judge.__name__
 
-    def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Response], **columns: Any) -> list[float | None]:
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Response], **columns: Any
+    ) -> list[float | None]:
         """A reward per row.
 
         Raises:
@@ -57,9 +60,12 @@ class OnlineDPOReward:
         """
         half = len(prompts) // 2
         if len(prompts) % 2 or list(prompts[:half]) != list(prompts[half:]):
-            raise GroupError("OnlineDPOReward expects the rows of OnlineDPOTrainer: all prompts, then all of them again")
+            raise GroupError(
+                "OnlineDPOReward expects the rows of OnlineDPOTrainer: all prompts, then all of them again"
+            )
         groups = [
-            Group(prompt=prompts[index], responses=[completions[index], completions[index + half]]) for index in range(half)
+            Group(prompt=prompts[index], responses=[completions[index], completions[index + half]])
+            for index in range(half)
         ]
         scored = self.judge.score_groups(groups)
         self.judge.refuse_silence(scored)
@@ -84,7 +90,8 @@ class PairwiseJudge:
         Args:
             prompts: N prompts.
             completions: N pairs.
-            shuffle_order: False shows each pair once, in the order given; True leaves the orders to the judge, which shows both unless
+            shuffle_order: False shows each pair once, in the order given; True leaves the orders to the judge, which
+                shows both unless
                 it was told otherwise.
         """
         _same_length(prompts, completions)
@@ -141,4 +148,6 @@ def _groups(prompts: Sequence[Prompt], completions: Sequence[Sequence[Response]]
 
 def _same_length(prompts: Sequence[Prompt], completions: Sequence[Sequence[Response]]) -> None:
     if len(prompts) != len(completions):
-        raise GroupError(f"{len(prompts)} prompts and {len(completions)} lists of completions: one list per prompt is needed")
+        raise GroupError(
+            f"{len(prompts)} prompts and {len(completions)} lists of completions: one list per prompt is needed"
+        )

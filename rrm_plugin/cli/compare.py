@@ -25,8 +25,8 @@ __all__ = ["compare"]
 def compare(prompt_text: str, first: str, second: str, as_json: bool, orders: str | None, **options: Any) -> None:
     """Which response to PROMPT is better, FIRST or SECOND?
 
-    Each of the three is a text, or @FILE to read it from a file. The pair is shown in both orders unless --orders fixed is
-    given. Exits with 1 where there is no verdict.
+    Each of the three is a text, or @FILE to read it from a file. The pair is shown in both orders unless --orders fixed
+    is given. Exits with 1 where there is no verdict.
     """
     if orders in ("balanced", "random"):
         raise click.UsageError("a single pair is shown in both orders or in the order given: --orders both or fixed")

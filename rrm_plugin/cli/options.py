@@ -18,17 +18,30 @@ from rrm_plugin.reward import RRMJudge
 __all__ = ["judge_options", "make_judge", "plain_errors"]
 
 _OPTIONS = (
-    click.option("--config", type=click.Path(dir_okay=False), envvar="RRM_CONFIG", help="Settings file (YAML, JSON, TOML)."),
-    click.option("--engine", help="A server's URL (several: separated by commas), transformers, vllm, replay:FILE or scripted:longer."),
+    click.option(
+        "--config", type=click.Path(dir_okay=False), envvar="RRM_CONFIG", help="Settings file (YAML, JSON, TOML)."
+    ),
+    click.option(
+        "--engine",
+        help="A server's URL (several: separated by commas), transformers, vllm, replay:FILE or scripted:longer.",
+    ),
     click.option("--model", help="Name of the judge model."),
     click.option("--prompt", help="rrm, rm_r1, arena, llmbar, scores, json, or a template file."),
-    click.option("--orders", type=click.Choice(["both", "balanced", "random", "fixed"]), help="Orders in which a pair is shown."),
+    click.option(
+        "--orders", type=click.Choice(["both", "balanced", "random", "fixed"]), help="Orders in which a pair is shown."
+    ),
     click.option("--votes", type=click.IntRange(min=1), help="Most judge calls per match."),
     click.option("--temperature", type=click.FloatRange(min=0), help="Of the judge's decoding; 0 is greedy."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Most tokens of one judge reply."),
-    click.option("--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for one judge call, retries included."),
+    click.option(
+        "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for one judge call, retries included."
+    ),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most judge calls at a time."),
-    click.option("--ledger", type=click.Path(dir_okay=False), help="File that records every judgement; makes a killed run resume."),
+    click.option(
+        "--ledger",
+        type=click.Path(dir_okay=False),
+        help="File that records every judgement; makes a killed run resume.",
+    ),
     click.option("--seed", type=int, help="Of what a schedule draws."),
 )
 

@@ -45,7 +45,9 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.close()
         else:
@@ -53,6 +55,8 @@ class Progress:
 
     def _say(self) -> None:
         of = f"/{self._total}" if self._total is not None else ""
-        self._stream.write(f"{self._done}{of} {self._unit}s; {self._note}\n" if self._note else f"{self._done}{of} {self._unit}s\n")
+        self._stream.write(
+            f"{self._done}{of} {self._unit}s; {self._note}\n" if self._note else f"{self._done}{of} {self._unit}s\n"
+        )
         self._stream.flush()
         self._said = time.monotonic()

@@ -21,12 +21,19 @@ from rrm_plugin.types import Group, Scores
 __all__ = ["rank"]
 
 LINES_AHEAD = 256
-"""Groups being judged at a time; results are written in the order of the input, so this bounds what waits for a slow one."""
+"""Groups being judged at a time; results are written in the order of the input, so this bounds what waits for a slow
+one.
+"""
 
 
 @click.command()
 @click.argument("groups", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSONL file to write, one row a group.")
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="JSONL file to write, one row a group.",
+)
 @click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
@@ -34,11 +41,12 @@ LINES_AHEAD = 256
 def rank(groups: Path, output: Path, **options: Any) -> None:
     """Score the responses of each group in GROUPS, a JSONL file.
 
-    A row is {"prompt": ..., "responses": [...]}, texts or chat messages, with "id" and "reference" if you like. Rows come out in the
-    same order, with "values" (a score per response, null where unscored) and "ranking" (indices, best first).
+    A row is {"prompt": ..., "responses": [...]}, texts or chat messages, with "id" and "reference" if you like. Rows
+    come out in the same order, with "values" (a score per response, null where unscored) and "ranking" (indices, best
+    first).
 
-    With --ledger a killed run goes on where it was: run the same command again. OUT is replaced when the run is complete; until
-    then its rows stand in OUT.partial.
+    With --ledger a killed run goes on where it was: run the same command again. OUT is replaced when the run is
+    complete; until then its rows stand in OUT.partial.
     """
     partial = output.with_name(output.name + ".partial")
     with make_judge(options) as judge:
@@ -50,7 +58,9 @@ def rank(groups: Path, output: Path, **options: Any) -> None:
     os.replace(partial, output)
     click.echo(f"{tally.told()} -> {output}", err=True)
     if tally.errors:
-        raise click.ClickException(f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {output}")
+        raise click.ClickException(
+            f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {output}"
+        )
 
 
 @dataclass
@@ -77,12 +87,15 @@ async def _rank_file(judge: RRMJudge, source: Path, target: Path) -> _Tally:
     tally = _Tally()
     with source.open(encoding="utf-8", errors="replace") as lines:
         total = sum(1 for line in lines if line.strip())
-    with source.open(encoding="utf-8", errors="replace") as lines, target.open("w", encoding="utf-8") as out:
-        with Progress(total, "group") as progress:
-            async for row in _rows(judge, lines):
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                tally.count(row)
-                progress.advance(tally.told())
+    with (
+        source.open(encoding="utf-8", errors="replace") as lines,
+        target.open("w", encoding="utf-8") as out,
+        Progress(total, "group") as progress,
+    ):
+        async for row in _rows(judge, lines):
+            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            tally.count(row)
+            progress.advance(tally.told())
     return tally
 
 

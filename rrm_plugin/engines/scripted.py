@@ -18,6 +18,7 @@ from typing import Any
 
 from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.errors import ConfigError, EngineError, RRMError
+from rrm_plugin.prompts import EMPTY_RESPONSE
 from rrm_plugin.types import Message, Reason
 
 __all__ = ["NAMED_SCRIPTS", "ScriptedEngine"]
@@ -153,9 +154,10 @@ def _digest(*texts: str) -> int:
 
 def _prefer_longer(messages: Sequence[Message]) -> str:
     first, second = _responses(messages)
-    thinking = f"The responses have {len(first)} and {len(second)} characters."
-    if len(first) != len(second):
-        return _boxed(thinking, len(first) > len(second))
+    lengths = [0 if text == EMPTY_RESPONSE else len(text) for text in (first, second)]
+    thinking = f"The responses have {lengths[0]} and {lengths[1]} characters."
+    if lengths[0] != lengths[1]:
+        return _boxed(thinking, lengths[0] > lengths[1])
     # The content decides and not the position, so that both orders name the same response.
     return _boxed(thinking, (_digest(first), _digest(second, first) % 2) > (_digest(second), 0))
 

@@ -23,12 +23,13 @@ from typing import Literal
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._adaptive import Knockout, Swiss
-from rrm_plugin.schedules._base import Schedule, Stepper
+from rrm_plugin.schedules._base import NamesMembers, Schedule, Stepper
 from rrm_plugin.schedules._fixed import Circulant, RandomRivals, Reference, RoundRobin
 from rrm_plugin.schedules._orders import Orders
 from rrm_plugin.specs import Entry, resolve
 
 __all__ = [
+    "NamesMembers",
     "Orders",
     "Schedule",
     "Stepper",
@@ -77,7 +78,8 @@ def reference(member: int | Literal["random"] | None = None) -> Schedule:
             the index of a member of the group; or "random" for a member drawn by lot.
 
     Raises:
-        ConfigError: `member` is negative, or, at the start, not an index of the group.
+        ConfigError: `member` is negative.
+        GroupError: at the start, it is not an index of the group.
     """
     return Reference(member=member)
 
@@ -101,7 +103,8 @@ def knockout(seeds: Sequence[int] | None = None) -> Schedule:
         seeds: all candidates, best first, for groups of exactly that size; None draws them by lot.
 
     Raises:
-        ConfigError: `seeds` is not an order of 0 to n - 1, or, at the start, not of the group's size.
+        ConfigError: `seeds` is not an order of 0 to n - 1.
+        GroupError: at the start, it is not of the group's size.
     """
     return Knockout(seeds=None if seeds is None else tuple(seeds))
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import ConfigError, GroupError
 from rrm_plugin.schedules._base import Stepper, at_least
 from rrm_plugin.schedules._orders import Orders, Pair, RunningBalance, per_pair, seated
 from rrm_plugin.types import Judgement, Match, Verdict
@@ -66,12 +66,24 @@ class Knockout:
 
     def start(self, n: int, orders: Orders, rng: np.random.Generator) -> Stepper:
         if self.seeds is not None and len(self.seeds) != n:
-            raise ConfigError(f"knockout seeds={self.seeds!r} names {len(self.seeds)} candidates, the group has {n}")
+            raise _wrong_size(self.seeds, n)
         seeds = rng.permutation(n).tolist() if self.seeds is None else list(self.seeds)
         return _KnockoutStepper(seeds, orders, rng)
 
     def calls(self, n: int, orders: Orders) -> int:
         return per_pair(orders) * max(n - 1, 0)
+
+    def among(self, player_of: Sequence[int]) -> Knockout:
+        """The same seeding of the players: each has the best seed among those it stands for."""
+        if self.seeds is None:
+            return self
+        if len(self.seeds) != len(player_of):
+            raise _wrong_size(self.seeds, len(player_of))
+        return Knockout(seeds=tuple(dict.fromkeys(player_of[member] for member in self.seeds)))
+
+
+def _wrong_size(seeds: Sequence[int], n: int) -> GroupError:
+    return GroupError(f"knockout seeds={tuple(seeds)!r} names {len(seeds)} candidates, the group has {n}")
 
 
 class _SwissStepper:

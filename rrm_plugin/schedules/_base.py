@@ -11,7 +11,7 @@ from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._orders import Orders
 from rrm_plugin.types import Judgement, Match
 
-__all__ = ["OneRound", "Schedule", "Stepper", "at_least"]
+__all__ = ["NamesMembers", "OneRound", "Schedule", "Stepper", "at_least"]
 
 
 class Stepper(Protocol):
@@ -46,6 +46,25 @@ class Schedule(Protocol):
 
     def calls(self, n: int, orders: Orders) -> int:
         """Matches that `n` candidates will play, at most: `swiss` and `random_rivals` may play fewer."""
+        ...
+
+
+@runtime_checkable
+class NamesMembers(Protocol):
+    """What a schedule is besides when its settings name members of the group.
+
+    Responses that are alike play as one, so there may be fewer players than members.
+    """
+
+    def among(self, player_of: Sequence[int]) -> Schedule:
+        """The same schedule with its members told as players.
+
+        Args:
+            player_of: for each member of the group, the player that stands for it.
+
+        Raises:
+            GroupError: the settings do not fit a group of this size.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import GroupError
 from rrm_plugin.schedules._base import OneRound, Stepper, at_least
 from rrm_plugin.schedules._orders import Orders, Pair, balanced_orientation, per_pair, seated
 
@@ -119,11 +119,23 @@ class Reference:
         given = n - 1 if self.member is None else self.member
         centre = int(rng.integers(n)) if given == "random" else given
         if centre >= n:
-            raise ConfigError(f"reference member={centre} is no index of a group of {n}; write 0 to {n - 1}")
+            raise _no_member(centre, n)
         return _one_round([(other, centre) for other in range(n) if other != centre], orders, rng)
 
     def calls(self, n: int, orders: Orders) -> int:
         return per_pair(orders) * max(n - 1, 0)
+
+    def among(self, player_of: Sequence[int]) -> Reference:
+        """The same reference, as the player that stands for it."""
+        if not isinstance(self.member, int):
+            return self
+        if self.member >= len(player_of):
+            raise _no_member(self.member, len(player_of))
+        return Reference(member=player_of[self.member])
+
+
+def _no_member(member: int, n: int) -> GroupError:
+    return GroupError(f"reference member={member} is no index of a group of {n}; write 0 to {n - 1}")
 
 
 @lru_cache(maxsize=1024)
