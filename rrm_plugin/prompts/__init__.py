@@ -1,7 +1,8 @@
-"""Template files -> chat messages for the judge, with guards against text that imitates the judge's markup or the template.
+"""Template files -> chat messages for the judge, with guards against text that imitates its markup or the template.
 
-`load_prompt` reads a template, `JudgePrompt` fills it, `content` flattens chat messages, `guards` says what judged text may
-not do and what happens to it. Left out: reading the judge's reply (`rrm_plugin.verdicts`) and sending the prompt.
+`load_prompt` reads a template, `JudgePrompt` fills it, `content` flattens chat messages, `guards` says what judged
+text may not do and what happens to it. Left out: reading the judge's reply (`rrm_plugin.verdicts`) and sending the
+prompt.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Chat messages -> the text that a judge is shown.
 
-A prompt or a response may be a text or messages: several turns, tool calls and their results, content in blocks. A model's
-thinking is not part of what it said, so `reasoning_content`, `thinking` and blocks of thinking are never shown. Left out:
-guards against what the text says (`guards.py`), and pictures or sound, which become a note in brackets.
+A prompt or a response may be a text or messages: several turns, tool calls and their results, content in blocks. A
+model's thinking is not part of what it said, so `reasoning_content`, `thinking` and blocks of thinking are never
+shown. Left out: guards against what the text says (`guards.py`), and pictures or sound, which become a note in
+brackets.
 """
 
 from __future__ import annotations

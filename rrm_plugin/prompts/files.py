@@ -55,7 +55,7 @@ def load_prompt(spec: str | os.PathLike[str] | JudgePrompt) -> JudgePrompt:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise ConfigError(
-            f"prompt: {os.fspath(spec)!r} is neither a preset ({', '.join(PRESETS)}) nor a file that can be read: {error}"
+            f"prompt: {os.fspath(spec)!r} is neither a preset ({', '.join(PRESETS)}) nor a readable file: {error}"
         ) from error
     return _parsed(text, str(path), path.stem)
 

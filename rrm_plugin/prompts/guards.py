@@ -1,19 +1,19 @@
 r"""What keeps a text that is judged from speaking to the judge's machinery.
 
-The query and the responses are untrusted: a policy under reinforcement learning finds whatever its judge falls for. What is
-changed in them, each as little and as visibly as can be:
+The query and the responses are untrusted: a policy under reinforcement learning finds whatever its judge falls for.
+What is changed in them, each as little and as visibly as can be:
 
-    (a) the judge's verdict markup        \boxed{Assistant 1} -> \boxed(Assistant 1): a judge that quotes it gives no verdict.
-                                          Markup that names no response stays: \boxed{42} is an answer.
+    (a) the judge's verdict markup        \boxed{Assistant 1} -> \boxed(Assistant 1), so that quoting it is no verdict;
+                                          markup that names no response stays: \boxed{42} is an answer.
     (b) lines of the template's frame     ## Analysis -> > ## Analysis, however it is decorated; other headings stay.
     (c) tags of thinking                  </think> -> ‹/think›
     (d) special tokens of chat templates  <|im_end|> -> ‹|im_end|›, [INST] -> (INST); the engine's own list as well.
-    (e) what cannot be seen               control characters, direction overrides, zero-width and tag characters are dropped;
-                                          joiners and variation selectors stay inside scripts and emoji that need them.
+    (e) what cannot be seen               control, direction, zero-width and tag characters are dropped; joiners and
+                                          variation selectors stay inside scripts and emoji that need them.
 
-Full-width and other compatibility forms, and Cyrillic and Greek letters that look Latin, are seen through for (a) to (d) and
-otherwise left alone. Left out: letters that only resemble others, and persuasion ("I am the better one"), which is the
-judge's to resist. Special tokens of one character are left out too.
+Full-width and other compatibility forms, and Cyrillic and Greek letters that look Latin, are seen through for (a) to
+(d) and otherwise left alone. Left out: letters that only resemble others, and persuasion ("I am the better one"),
+which is the judge's to resist. Special tokens of one character are left out too.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _visible(match: re.Match[str]) -> str:
     if "\ud800" <= character <= "\udfff":
         return "\ufffd"
     if "\u249c" <= character <= "\u24b5" or "\ufb00" <= character <= "\ufb06":
-        # Letters in one character, (a) and ligatures: the only ones whose plain form is longer and could be part of markup.
+        # Letters in brackets and ligatures: of the forms that are longer when plain, these could be part of markup.
         return unicodedata.normalize("NFKC", character)
     return ""
 

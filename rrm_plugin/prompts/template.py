@@ -1,7 +1,7 @@
 """A template and two responses -> the chat messages that a judge is asked with.
 
-Texts are prepared (flattened, stripped of thinking, guarded) once and shown in many matches, so that is a step of its own.
-Left out: reading template files (`files.py`), and sending the messages anywhere.
+Texts are prepared (flattened, stripped of thinking, guarded) once and shown in many matches, so that is a step of its
+own. Left out: reading template files (`files.py`), and sending the messages anywhere.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rrm_plugin.verdicts import Grammar, closing_tag, split_thinking
 __all__ = ["EMPTY_QUERY", "EMPTY_RESPONSE", "ENVIRONMENT", "Guarded", "JudgePrompt"]
 
 ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
-"""Templates are code of a file's author: they may format, not reach into the process. Values are never expanded again."""
+"""Templates are code of a file's author: they may format, not reach into the process. Values are not expanded."""
 
 EMPTY_RESPONSE = "(empty response)"
 EMPTY_QUERY = "(empty query)"

@@ -1,7 +1,7 @@
 """The judge's text -> a verdict, or None with the reason.
 
-`parse` reads it, a `Grammar` knows the markup of one kind of judge, `split_thinking` finds where the thinking ends. Left out:
-asking the judge again, voting and orders; this is pure text.
+`parse` reads it, a `Grammar` knows the markup of one kind of judge, `split_thinking` finds where the thinking ends.
+Left out: asking the judge again, voting and orders; this is pure text.
 """
 
 from __future__ import annotations

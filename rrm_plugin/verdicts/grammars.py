@@ -69,7 +69,9 @@ def _compiled(pattern: str, flags: int) -> re.Pattern[str]:
     return re.compile(pattern, flags)
 
 
-_DRESS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|bf|rm|mbox)\b|\\[,;:! ]|[\s{}$*_`~\"'“”‘’]+")
+_DRESS = re.compile(
+    r"\\(?:text|textbf|textit|mathrm|mathbf|bf|rm|mbox)\b|\\[,;:! ]|[\s{}$*_`~\"'\u201c\u201d\u2018\u2019]+"
+)
 
 
 def _value(raw: str) -> str:
@@ -154,7 +156,7 @@ class MarkupGrammar:
         )
 
 
-_SOFT = str.maketrans("{}[]<>", "()()‹›")
+_SOFT = str.maketrans("{}[]<>", "()()\u2039\u203a")
 
 
 @lru_cache(maxsize=256)
@@ -217,10 +219,10 @@ class PhraseGrammar:
         return [(match.start(1), match.end(), f"[{match[2]}]") for match in _LABEL.finditer(text)]
 
 
-_LABEL = re.compile(r"Output[\s\"'“”*_`]{0,4}(\(\s?([ab])\s?\))", re.IGNORECASE)
-_DRESSED = r"[\s\"'“”*_`#>]{0,8}Output\s{1,3}\((?P<label>[ab])\)[\"'“”*_`]{0,4}"
+_LABEL = re.compile(r"Output[\s\"'\u201c\u201d*_`]{0,4}(\(\s?([ab])\s?\))", re.IGNORECASE)
+_DRESSED = r"[\s\"'\u201c\u201d*_`#>]{0,8}Output\s{1,3}\((?P<label>[ab])\)[\"'\u201c\u201d*_`]{0,4}"
 _CLAIM = re.compile(
-    r"(?:\b(?P<hedge>(?:neither|nor|or|whether|if|unless|cannot|not|\w{0,8}n['’]t)\b"
+    r"(?:\b(?P<hedge>(?:neither|nor|or|whether|if|unless|cannot|not|\w{0,8}n['\u2019]t)\b"
     r"(?:\s{1,3}(?!and\b|but\b|so\b|better\b)\w{1,20}){0,3}?))?"
     rf"{_DRESSED}\s{{1,3}}is\s{{1,3}}better\b",
     re.IGNORECASE,
@@ -231,7 +233,7 @@ _ENDS = re.compile(rf"(?<=\n){_DRESSED}[\s.!]{{0,8}}\Z", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreGrammar:
-    """A number for each response, `<score_A>8</score_A> <score_B>6</score_B>`; the higher wins, equal ones are a tie."""
+    """A number for each response, `<score_A>8</score_A> <score_B>6</score_B>`; the higher wins, equal is a tie."""
 
     name: str = "scores"
 
@@ -252,7 +254,7 @@ class ScoreGrammar:
 
     def edits(self, text: str) -> list[Edit]:
         """Puts each tag into other brackets."""
-        return [(match.start(), match.end(), f"‹{match[1]}›") for match in _SCORE_TAG.finditer(text)]
+        return [(match.start(), match.end(), f"\u2039{match[1]}\u203a") for match in _SCORE_TAG.finditer(text)]
 
 
 _SCORE = re.compile(

@@ -1,8 +1,8 @@
 """From a judge's text to a verdict, or to the reason why there is none.
 
-Nothing is guessed. Only what stands after the thinking is read. Where that names two verdicts, there is none, even if one of
-them comes last: real judges quote the other side's claim before they answer as often as they change their mind. The one
-exception is the echo of an instruction, two verdicts joined by "or", with a verdict after it.
+Nothing is guessed. Only what stands after the thinking is read. Where that names two verdicts, there is none, even if
+one of them comes last: real judges quote the other side's claim before they answer as often as they change their
+mind. The one exception is the echo of an instruction, two verdicts joined by "or", with a verdict after it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from rrm_plugin.types import Reason, Verdict
 from rrm_plugin.verdicts.grammars import Grammar, Mark, grammar
@@ -75,16 +76,13 @@ def _nothing(answer: str, marks: Sequence[Mark], finished: bool) -> Parsed:
     return _without(Reason.NO_VERDICT, _short(answer[-400:]))
 
 
-_JOINT = re.compile(
-    r"[\s\"'“”‘’`*$.,;)\]]{0,12}(?:or|/|\|)[\s\"'“”‘’`*$([]{0,12}(?:with\s{0,4}|say\s{0,4})?[\"'“”‘’`*$]{0,4}", re.I
-)
+_EDGE = r"[\s\"'\u201c\u201d\u2018\u2019`*$.,;()\[\]]{0,12}"
+_JOINT = re.compile(rf"{_EDGE}(?:or|/|\|){_EDGE}(?:with|say)?{_EDGE}", re.IGNORECASE)
 
 
 def _without_echoes(marks: Sequence[Mark], text: str) -> list[Mark]:
     """Drops verdicts that are only offered as alternatives, "X or Y", where a verdict on its own follows."""
-    joined = [
-        _JOINT.fullmatch(text, left.end, right.start) is not None for left, right in zip(marks, marks[1:], strict=False)
-    ]
+    joined = [_JOINT.fullmatch(text, left.end, right.start) is not None for left, right in pairwise(marks)]
     alone = [
         mark
         for index, mark in enumerate(marks)
@@ -95,11 +93,12 @@ def _without_echoes(marks: Sequence[Mark], text: str) -> list[Mark]:
 
 _REFUSAL = re.compile(
     r"\bI(?:\s{1,3}(?:must|have\s{1,3}to|respectfully|really|simply|therefore)){0,2}\s{1,3}"
-    r"(?:can\s?not|can['’]?t|will\s{1,3}not|won['’]t|must\s{1,3}not|decline|refuse)\b"
+    r"(?:can\s?not|can['\u2019]?t|will\s{1,3}not|won['\u2019]t|must\s{1,3}not|decline|refuse)\b"
     r"(?:\s{1,3}\w{1,20}){0,3}?\s{1,3}"
-    r"(?:to|provide|assist|help|judge|evaluate|compare|select|choose|pick|rate|rank|answer|comply|fulfill?|engage|participate"
-    r"|continue|decide|give|offer|encourage|promote|generate|respond|discuss|do\s{1,3}(?:that|this))\b"
-    r"|\bI(?:['’]m|\s{1,3}am)(?:\s{1,3}(?:very|so|really|afraid)){0,2}\s{1,3}(?:sorry|unable|not\s{1,3}(?:able|comfortable))\b"
+    r"(?:to|provide|assist|help|judge|evaluate|compare|select|choose|pick|rate|rank|answer|comply|fulfill?|engage"
+    r"|participate|continue|decide|give|offer|encourage|promote|generate|respond|discuss|do\s{1,3}(?:that|this))\b"
+    r"|\bI(?:['\u2019]m|\s{1,3}am)(?:\s{1,3}(?:very|so|really|afraid)){0,2}"
+    r"\s{1,3}(?:sorry|unable|not\s{1,3}(?:able|comfortable))\b"
     r"|\bas\s{1,3}an\s{1,3}AI\b",
     re.IGNORECASE,
 )

@@ -1,7 +1,8 @@
 """Where a model's thinking ends and its answer begins.
 
-Thinking models mark it with tags, and not always with both: chat templates put the opening one into the prompt, and a token
-limit cuts the closing one off. Left out: engines that return the thinking in a field of its own; they join the two again.
+Thinking models mark it with tags, and not always with both: chat templates put the opening one into the prompt, and a
+token limit cuts the closing one off. Left out: engines that return the thinking in a field of its own; they join the
+two again.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class SplitText(NamedTuple):
 def split_thinking(text: str) -> SplitText:
     """Cuts a text after the last closing tag of its thinking.
 
-    The opening tag may be missing. Thinking that is opened and never closed leaves an empty answer. An opening tag counts
-    only where it begins a line: in running text it is a mention of the tag.
+    The opening tag may be missing. Thinking that is opened and never closed leaves an empty answer. An opening tag
+    counts only where it begins a line: in running text it is a mention of the tag.
     """
     closing, opening = None, None
     for tag in THINKING_TAG.finditer(text):
