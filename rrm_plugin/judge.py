@@ -118,7 +118,9 @@ class PairJudge:
     async def _failed(self, error: Exception, match: Match | None, key: str) -> Judgement:
         reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
         if not isinstance(error, EngineError):
-            logger.warning("the engine %s raised an unexpected error", self.engine.name, exc_info=error)
+            # The same error may end thousands of calls: one traceback is enough, and each judgement has the message.
+            level = logging.DEBUG if _seen(self.engine.name, type(error)) else logging.WARNING
+            logger.log(level, "the engine %s raised an unexpected error", self.engine.name, exc_info=error)
         detail = str(error) or type(error).__name__
         judgement = Judgement(verdict=None, reason=reason, detail=detail, match=match, engine=self.engine.name, key=key)
         await self._keep(judgement, finished=False, answered=False)
@@ -153,6 +155,15 @@ class PairJudge:
         except LedgerError as error:
             # A full disk must not end a run of days; the reward itself is not in doubt.
             logger.error("a judgement was not recorded: %s", error)
+
+
+_errors_seen: set[tuple[str, type[Exception]]] = set()
+
+
+def _seen(engine: str, error: type[Exception]) -> bool:
+    known = (engine, error) in _errors_seen
+    _errors_seen.add((engine, error))
+    return known
 
 
 def _usage(reply: Reply, calls: int) -> Usage:
