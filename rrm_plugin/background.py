@@ -1,9 +1,8 @@
 """One event loop in a daemon thread, so that sync and async callers share one long-lived engine client.
 
 An HTTP client belongs to the loop that made it. Trainers call a reward from a plain script, from a notebook whose loop
-is already
-running, from a loop in a thread of their own, and from spawned children: in each case the work goes to this loop, and
-    the caller waits for a future. The thread starts at first use, and anew in a forked or unpickled copy.
+is already running, from a loop in a thread of their own, and from spawned children: in each case the work goes to this
+loop, and the caller waits for a future. The thread starts at first use, and anew in a forked or unpickled copy.
 """
 
 from __future__ import annotations

@@ -6,16 +6,17 @@ invented.
     rrm/calls                  judge calls paid for in this batch
     rrm/tokens                 their prompt and completion tokens
     rrm/judge_seconds          their durations added up; calls overlap
+    rrm/seconds                wall clock of the whole reward, as its caller measured it
     rrm/verdict_rate           share of the calls that ended in a verdict; below 0.9 the rewards rest on few matches
     rrm/no_verdict/<reason>    share of the calls without one, by reason; `cut_off` asks for more max_tokens
     rrm/forced_rate            share of the calls whose thinking ran out and that were made to state a verdict
     rrm/order_agreement        share of the pairs on which both orders agree; a coin gets 0.5, a judge that sees only
-    positions 0
+                               positions 0
     rrm/first_rate             share of decided matches won by the response shown first; 0.5 is unbiased
     rrm/cycles                 mean per group of triples that beat each other in a circle
     rrm/spread                 mean over groups of the standard deviation of the scores; 0 teaches nothing
     rrm/length_correlation     mean over groups of the correlation of score with length; near 1 the judge pays for
-    length
+                               length
     rrm/unscored               share of the responses without a score
     rrm/identical              share of the responses that equal an earlier one of their group
     rrm/not_converged          share of the groups whose reducer did not converge

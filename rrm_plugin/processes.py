@@ -3,8 +3,7 @@
 Trainers split a batch over ranks without regard to groups, so whole groups have to be put together across processes.
 Collectives must be called by every rank or by none; whoever calls `gather` here has to see to that. torch is used only
 where the process has loaded and initialised it; nothing here imports it. With NCCL the objects travel through the
-current CUDA device, which trainers set
-for the main thread alone: gather from there (not run on a GPU).
+current CUDA device, which trainers set for the main thread alone: gather from there (not run on a GPU).
 """
 
 from __future__ import annotations

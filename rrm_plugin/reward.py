@@ -58,8 +58,7 @@ class RRMJudge:
             a `Schedule`.
         reducer: how verdicts become scores: win_rate, elo, bradley_terry, knockout_rank, majority, or a `Reducer`.
         orders: both, balanced, random or fixed. `both` shows each pair twice and measures how far the judge depends on
-            position;
-            `balanced` shows it once, each response first as often as second, at half the cost.
+            position; `balanced` shows it once, each response first as often as second, at half the cost.
         votes: most judge calls per match; it ends as soon as its majority is settled.
         prompt: a preset (rrm, rm_r1, arena, llmbar, scores, json), the path of a template file, or a `JudgePrompt`.
         shaping: what turns scores into rewards: raw, z_score, rank, unit_interval, length_adjusted:0.5, or several in a

@@ -6,7 +6,7 @@ may have the same prompt. Groups that straddle ranks are gathered, judged once b
 slice of the rewards.
 
 Every rank passes the same collectives in the same order, whatever its rows look like and whatever fails: what went
-    wrong on one rank is part of what is gathered, and is raised on all.
+wrong on one rank is part of what is gathered, and is raised on all.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """TRL: what its users need beside `RRMJudge`, which is itself a reward function of GRPOTrainer and RLOOTrainer.
 
-    rrm_judge       for `trl grpo --reward_funcs rrm_plugin.adapters.trl.rrm_judge`: a judge made of the settings in
-    RRM_CONFIG OnlineDPOReward for OnlineDPOTrainer, whose batches hold the first responses of all prompts, then the
-    second ones PairwiseJudge, RankJudge
-                    the `judge(prompts, completions)` that TRL had until 1.1.0, for code written against it
+    rrm_judge                 for `trl grpo --reward_funcs rrm_plugin.adapters.trl.rrm_judge`: a judge made of the
+                              settings in RRM_CONFIG
+    OnlineDPOReward           for OnlineDPOTrainer, whose batches hold the first responses of all prompts, then the
+                              second ones
+    PairwiseJudge, RankJudge  the `judge(prompts, completions)` that TRL had until 1.1.0, for code written against it
 
 Nothing here imports trl.
 """
@@ -91,8 +92,7 @@ class PairwiseJudge:
             prompts: N prompts.
             completions: N pairs.
             shuffle_order: False shows each pair once, in the order given; True leaves the orders to the judge, which
-                shows both unless
-                it was told otherwise.
+                shows both unless it was told otherwise.
         """
         _same_length(prompts, completions)
         if any(len(pair) != 2 for pair in completions):

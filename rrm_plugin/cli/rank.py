@@ -30,6 +30,7 @@ one.
 @click.argument("groups", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--output",
+    metavar="OUT",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
     help="JSONL file to write, one row a group.",
