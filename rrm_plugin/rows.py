@@ -79,6 +79,9 @@ class Rows:
         return groups
 
 
+NO_ROWS = Rows(prompts=(), completions=(), lengths=())
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainerView:
     """What is known of the trainer behind a reward call."""
@@ -144,20 +147,36 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
     return runs.pop()
 
 
-def reward_rows(rows: Rows, configured: int | None, trainer: TrainerView, ranks: Ranks, score: Score) -> ScoredRows:
+def reward_rows(
+    make_rows: Callable[[], Rows], configured: int | None, trainer: TrainerView, ranks: Ranks, score: Score
+) -> ScoredRows:
     """Rewards of this rank's rows, judged in whole groups. Every rank must call it.
+
+    Args:
+        make_rows: gives the rows; its errors are raised on all ranks too.
+        configured: the group size that the judge was made with.
+        trainer: what is known of the trainer.
+        ranks: the processes of this run.
+        score: judges groups.
 
     Raises:
         GroupError: the rows of all ranks together are no whole groups.
         RRMError: whatever else failed, on whichever rank.
     """
-    size, error = _attempt(lambda: group_size(rows, configured, trainer), ranks)
+
+    def look() -> tuple[Rows, int]:
+        rows = make_rows()
+        return rows, group_size(rows, configured, trainer)
+
+    seen, error = _attempt(look, ranks)
+    rows, size = seen or (NO_ROWS, None)
     told = ranks.gather((len(rows), size, error))
     _raise_first(error for _, _, error in told)
     sizes = {size for _, size, _ in told}
     if len(sizes) > 1:
         raise GroupError(f"the ranks see groups of different sizes {sorted(sizes)}: give the judge num_generations")
-    size = sizes.pop()
+    (size,) = sizes
+    assert size is not None
     # All ranks decide from what all ranks know, so that none waits in a collective that another never enters.
     shared = not all(count % size == 0 for count, _, _ in told)
     held = _joined(ranks.gather(rows)) if shared else rows
@@ -185,8 +204,8 @@ async def reward_rows_here(rows: Rows, configured: int | None, trainer: TrainerV
     size = group_size(rows, configured, trainer)
     if len(rows) % size:
         raise GroupError(
-            f"this rank holds {len(rows)} rows, no whole number of groups of {size}, and an awaited reward cannot gather "
-            "the rest from other ranks: use the judge itself as reward function, or see to it that "
+            f"this rank holds {len(rows)} rows, no whole number of groups of {size}, and an awaited reward cannot "
+            "gather the rest from other ranks: use the judge itself as reward function, or see to it that "
             f"{BATCH_ADVICE}, on each process alone"
         )
     groups, lengths = _cut(rows, size)
