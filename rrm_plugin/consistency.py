@@ -27,7 +27,7 @@ def agreement(judgements: Sequence[Judgement]) -> float | None:
     if not both:
         return None
     agreed = [np.sign(straight) == -np.sign(swapped) for straight, swapped in both]
-    return sum(agreed) / len(agreed)
+    return float(np.mean(agreed))
 
 
 def first_rate(judgements: Sequence[Judgement]) -> float | None:

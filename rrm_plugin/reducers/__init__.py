@@ -75,8 +75,8 @@ def bradley_terry(
     Args:
         prior: precision (1 / variance) of a Gaussian prior on each log-strength. It keeps the strength of a candidate
             that won or lost everything finite. 0 is plain maximum likelihood, which has no solution unless every
-            candidate can be reached from every other by a chain of wins: `converged` is then False and the values are
-            where the iteration stopped.
+            candidate leads to every other by a chain of wins: `converged` is then False, and the values are those
+            under a prior of 0.01.
         position_bias: estimate for each group the log-odds by which being shown first helps, under the same prior, and
             take them out of the strengths. Worth it where a pair is shown in one order only.
         tolerance: largest change of a log-odds in the last step.

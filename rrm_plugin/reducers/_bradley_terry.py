@@ -25,10 +25,10 @@ from rrm_plugin.specs import number
 
 __all__ = ["BradleyTerry"]
 
-_WEAK = 1e-6
-"""A prior below this leaves to rounding errors what the verdicts do not determine, so that is then looked for."""
-_CERTAIN = 25.0
-"""Log-odds beyond which, without a prior, a pair counts as won for certain: the likelihood has no maximum."""
+_LEAST_PRIOR = 1e-6
+"""Below this, rounding errors would move what only the prior determines."""
+_STAND_IN_PRIOR = 0.01
+"""Where no prior was asked for and the likelihood has no maximum."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +41,8 @@ class BradleyTerry:
     max_iterations: int = 50
 
     def __post_init__(self) -> None:
-        if not 0 <= self.prior < np.inf:
-            raise ConfigError(f"bradley_terry prior={self.prior!r} must be 0 (none) or a number above 0")
+        if self.prior != 0 and not _LEAST_PRIOR <= self.prior < np.inf:
+            raise ConfigError(f"bradley_terry prior={self.prior!r} must be 0 (none) or at least {_LEAST_PRIOR}")
         if not 0 < self.tolerance < np.inf:
             raise ConfigError(f"bradley_terry tolerance={self.tolerance!r} must be a number above 0")
         if self.max_iterations < 1:
@@ -77,58 +77,46 @@ class _Problem:
     """The log-posterior of b groups in their parameters (b, m): n strengths, then the bias if there is one."""
 
     def __init__(self, tally: Tally, prior: float, bias: bool) -> None:
-        self.shown = tally.shown
-        self.points = tally.won + 0.5 * tally.tied
-        self.prior = prior
-        self.bias = bias
         b, n = tally.played.shape
         self.shape = b, n + bias
+        self.bias = bias
+        self.won = tally.won + 0.5 * tally.tied
+        self.lost = tally.lost + 0.5 * tally.tied
+        self.prior = np.full(b, float(prior))
+        self.empty = ~np.any(tally.played > 0, axis=1)
+        """Groups without a verdict: nothing to be found."""
         self.solvable = np.ones(b, dtype=np.bool_)
-        """Whether a finite, unique maximum can exist; always with a prior."""
+        """Whether there is one finite maximum; always so with a prior."""
         self.gauge = np.zeros((b, n + bias, n + bias))
-        """Added to the curvature where the prior does not make it regular; changes no step that is determined."""
-        if prior < _WEAK:
-            self._regularise(tally)
-
-    def _regularise(self, tally: Tally) -> None:
-        n = tally.played.shape[1]
-        beaten = tally.wins + tally.draws > 0
-        together = _reachable(beaten | beaten.swapaxes(1, 2))
-        # Strengths of candidates that no chain of matches connects can be shifted freely: this holds each part's mean.
-        self.gauge[:, :n, :n] = together / together.sum(axis=2, keepdims=True)
-        if self.prior > 0:
-            return
-        scored = tally.played > 0
-        chained = _reachable(beaten) | ~(scored[:, :, None] & scored[:, None, :])
-        self.solvable = chained.all(axis=(1, 2))
-        if self.bias:
-            everyone = np.arange(len(self.shown))
-            _, curvature = self.slopes(np.zeros(self.shape), everyone)
-            distinct = np.linalg.eigvalsh(curvature)[:, 0] > 1e-9
-            # Strengths and bias confounded, as where one candidate is second in all its matches.
-            self.gauge[~distinct] += np.eye(n + 1)
-            self.solvable &= distinct
-
-    def log_odds(self, parameters: FloatArray) -> FloatArray:
-        """(b, n, n) Log-odds of i, shown first, against j."""
-        n = self.shown.shape[1]
-        log_odds = parameters[:, :n, None] - parameters[:, None, :n]
-        return log_odds + parameters[:, n, None, None] if self.bias else log_odds
+        """Added to the curvature without a prior: holds what can be shifted freely, and changes no other step."""
+        if prior == 0:
+            self.solvable = _has_maximum(tally, bias)
+            self.prior[~self.solvable] = _STAND_IN_PRIOR
+            scored = (tally.played > 0).astype(np.float64)
+            self.gauge[:, :n, :n] = (
+                scored[:, :, None] * scored[:, None, :] / np.maximum(scored.sum(axis=1), 1.0)[:, None, None]
+            )
+            self.gauge[:, :n, :n] += np.eye(n) * (1.0 - scored[:, :, None])
 
     def slopes(self, parameters: FloatArray, groups: IntArray) -> tuple[FloatArray, FloatArray]:
         """Gradient (b, m) and curvature, the negative Hessian (b, m, m), of some `groups` at their `parameters`."""
-        n = self.shown.shape[1]
-        shown = self.shown[groups]
-        expected = 1.0 / (1.0 + np.exp(-self.log_odds(parameters)))
-        weight = shown * expected
-        residual = self.points[groups] - weight
-        weight *= 1.0 - expected
-        gradient = -self.prior * parameters
+        n = self.won.shape[1]
+        log_odds = parameters[:, :n, None] - parameters[:, None, :n]
+        if self.bias:
+            log_odds += parameters[:, n, None, None]
+        against = np.exp(-log_odds)
+        expected = 1.0 / (1.0 + against)
+        # Not 1 - expected, which has lost its digits where the odds are long; the residual is small there too.
+        against *= expected
+        won, lost = self.won[groups], self.lost[groups]
+        residual = won * against - lost * expected
+        weight = (won + lost) * (expected * against)
+        gradient = -self.prior[groups, None] * parameters
         gradient[:, :n] += _rows(residual) - _columns(residual)
         curvature = self.gauge[groups]
         curvature[:, :n, :n] -= weight + weight.swapaxes(1, 2)
         diagonal = np.einsum("bii->bi", curvature)
-        diagonal += self.prior
+        diagonal += self.prior[groups, None]
         diagonal[:, :n] += _rows(weight) + _columns(weight)
         if self.bias:
             gradient[:, n] += residual.sum(axis=(1, 2))
@@ -136,12 +124,6 @@ class _Problem:
             curvature[:, n, :n] = curvature[:, :n, n]
             curvature[:, n, n] += weight.sum(axis=(1, 2))
         return gradient, curvature
-
-    def bounded(self, parameters: FloatArray, groups: IntArray) -> BoolArray:
-        """(b,) Whether the strengths have stayed where a maximum can still be."""
-        if self.prior > 0:
-            return np.ones(len(groups), dtype=np.bool_)
-        return ~np.any((np.abs(self.log_odds(parameters)) > _CERTAIN) & (self.shown[groups] > 0), axis=(1, 2))
 
 
 def _maximum(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[FloatArray, BoolArray, IntArray]:
@@ -152,13 +134,13 @@ def _maximum(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[
     (Sun and Tran-Dinh 2019, generalised self-concordance); near the maximum it tends to the full step. Each group stops
     on its own, so that what comes out of it does not depend on the groups beside it.
     """
-    parameters = np.zeros(problem.shape)
-    converged = np.zeros(problem.shape[0], dtype=np.bool_)
-    iterations = np.zeros(problem.shape[0], dtype=np.intp)
-    n = problem.shown.shape[1]
-    running = np.arange(problem.shape[0])
-    for _ in range(max_iterations if n else 0):
-        running = running[problem.bounded(parameters[running], running)]
+    b, m = problem.shape
+    n = m - problem.bias
+    parameters = np.zeros((b, m))
+    converged = problem.empty.copy()
+    iterations = np.zeros(b, dtype=np.intp)
+    running = np.flatnonzero(~converged)
+    for _ in range(max_iterations):
         if not len(running):
             break
         gradient, curvature = problem.slopes(parameters[running], running)
@@ -169,7 +151,39 @@ def _maximum(problem: _Problem, tolerance: float, max_iterations: int) -> tuple[
         done = change < tolerance
         converged[running[done]] = True
         running = running[~done]
-    return parameters, converged & problem.solvable, iterations
+    return parameters, converged & (problem.solvable | problem.empty), iterations
+
+
+def _has_maximum(tally: Tally, bias: bool) -> BoolArray:
+    """(b,) Whether the likelihood has one finite maximum.
+
+    It has none if the parameters can move without end and no verdict becomes less likely. For the strengths, that is so
+    unless every candidate leads to every other by a chain of wins (Ford 1957). For the bias, say upwards by 1, a win
+    shown first lets the loser rise by up to 1 against the winner, and a win shown second makes it fall by 1 or more:
+    strengths that follow exist unless these steps, along a circle of wins, sum to less than 0. Downwards, signs change.
+    """
+    beaten = tally.wins + tally.draws > 0
+    scored = tally.played > 0
+    chained = _reachable(beaten) | ~(scored[:, :, None] & scored[:, None, :])
+    exists: BoolArray = np.all(chained, axis=(1, 2))
+    if bias:
+        as_first = tally.won + tally.tied > 0
+        as_second = (tally.lost + tally.tied > 0).swapaxes(1, 2)
+        for up in (1.0, -1.0):
+            steps = np.minimum(np.where(as_first, up, np.inf), np.where(as_second, -up, np.inf))
+            exists = exists & _has_negative_circle(steps)
+    return exists
+
+
+def _has_negative_circle(steps: FloatArray) -> BoolArray:
+    """(b,) Whether a closed walk along steps (b, n, n) of -1, 1 or infinity has a sum below 0 (Floyd and Warshall)."""
+    n = steps.shape[1]
+    # Bounded, since walks round a negative circle shrink without end, and infinity less infinity is no number.
+    shortest = np.minimum(steps, 4.0 * n)
+    for via in range(n):
+        shortest = np.minimum(shortest, shortest[:, :, via, None] + shortest[:, None, via, :])
+        np.maximum(shortest, -4.0 * n, out=shortest)
+    return np.einsum("bii->bi", shortest).min(axis=1, initial=0.0) < 0
 
 
 def _reachable(edges: BoolArray) -> BoolArray:
