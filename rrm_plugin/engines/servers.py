@@ -36,7 +36,11 @@ def base_url(text: str) -> URL:
     path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")
     if not any(re.match(r"v\d", segment) for segment in path.split("/")):
         path += "/v1"
-    return url.with_path(path, keep_query=True)
+    return _with_path(url, path)
+
+
+def _with_path(url: URL, path: str) -> URL:
+    return url.with_path(path).with_query(url.query or None)
 
 
 @dataclass(eq=False)
@@ -57,7 +61,7 @@ class Server:
     def __post_init__(self) -> None:
         self.chat = self.at("chat/completions")
         root = self.base.path.removesuffix("/v1").rstrip("/")
-        self._root = self.base.with_path(root or "/", keep_query=True)
+        self._root = root
 
     def __str__(self) -> str:
         # A query may carry a key.
@@ -65,11 +69,11 @@ class Server:
 
     def at(self, path: str) -> URL:
         """An address under the base, version included."""
-        return self.base.with_path(f"{self.base.path}/{path}", keep_query=True)
+        return _with_path(self.base, f"{self.base.path}/{path}")
 
     def at_root(self, path: str) -> URL:
         """An address beside the version, where servers put what OpenAI's interface does not have."""
-        return self._root.with_path(f"{self._root.path.rstrip('/')}/{path}", keep_query=True)
+        return _with_path(self.base, f"{self._root}/{path}")
 
 
 class Servers:

@@ -7,7 +7,7 @@ a text is to be continued.
 
 from __future__ import annotations
 
-__all__ = ["continuation", "join_thinking", "opened_by"]
+__all__ = ["continuation", "join_thinking", "opening"]
 
 OPEN = "<think>"
 CLOSE = "</think>"
@@ -29,14 +29,17 @@ def join_thinking(thinking: str, answer: str, cut: bool) -> str:
     return f"{begun.rstrip()}\n{CLOSE}\n\n{answer.lstrip(chr(10))}"
 
 
-def opened_by(prompt: str) -> bool:
-    """Whether a rendered prompt ends inside the thinking that the model is to write."""
-    return prompt.rstrip().endswith(OPEN)
+def opening(prompt: str) -> str:
+    """The opening tag, with the white space behind it, where a rendered prompt ends with one; otherwise nothing."""
+    _, tag, after = prompt.rpartition(OPEN)
+    return tag + after if tag and not after.strip() else ""
 
 
 def continuation(text: str, prompt: str) -> str:
     """What to put after `prompt` (or its end) so that the model writes on from `text`, without a second opening tag."""
-    if not (opened_by(prompt) and text.startswith(OPEN)):
+    opened = opening(prompt)
+    if not opened or not text.startswith(OPEN):
         return text
-    rest = text.removeprefix(OPEN)
-    return rest.lstrip("\n") if prompt.endswith("\n") else rest
+    if text.startswith(opened):
+        return text.removeprefix(opened)
+    return text.removeprefix(OPEN).lstrip("\n")

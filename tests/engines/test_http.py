@@ -10,7 +10,7 @@ import pickle
 import random
 import time
 import warnings
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -304,7 +304,7 @@ def test_retry_after_in_seconds_is_honoured():
 
 
 def test_a_wait_longer_than_the_time_left_ends_the_call_at_once():
-    later = format_datetime(datetime.now(timezone.utc) + timedelta(hours=1), usegmt=True)
+    later = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
 
     async def run() -> None:
         for value in ("3600", later):
