@@ -197,7 +197,7 @@ class Ledger:
 def _connect(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
-    # In write-ahead mode this loses nothing when a process is killed, only (perhaps) the last commits when the machine is.
+    # In write-ahead mode this loses nothing when a process is killed; when the machine is, perhaps the last commits.
     connection.execute("PRAGMA synchronous = NORMAL")
     return connection
 

@@ -20,8 +20,15 @@ Item = TypeVar("Item")
 class Ranks(Protocol):
     """The processes that run the same trainer together."""
 
-    rank: int
-    size: int
+    @property
+    def rank(self) -> int:
+        """This process among them, from 0."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
 
     def gather(self, item: Item) -> list[Item]:
         """What each rank passed, in rank order. Every rank must call it."""

@@ -212,10 +212,13 @@ class RRMJudge:
             EngineUnavailableError: no call of this judge has ever been answered.
         """
         began = time.perf_counter()
-        rows = self._rows(prompts, completions, columns)
         together = ranks() if self.gather else Alone()
         scored = reward_rows(
-            rows, self.num_generations, trainer_view(columns.get("log_extra")), together, self._score_rows
+            lambda: self._rows(prompts, completions, columns),
+            self.num_generations,
+            trainer_view(columns.get("log_extra")),
+            together,
+            self._score_rows,
         )
         _report(scored, columns, time.perf_counter() - began)
         return scored.rewards
@@ -271,8 +274,9 @@ class RRMJudge:
         return await self.tournament.compare(prompt, first, second, both_orders=both_orders)
 
     async def _score_groups(self, groups: Sequence[Group]) -> list[Scores]:
-        lengths = [[self.tournament.length(response) for response in group.responses] for group in groups]
-        return [scores for scores, _ in await self._score_shaped(groups, lengths)]
+        scores = await self.tournament.score(groups)
+        await self.tournament.record(groups, [(one, None) for one in scores])
+        return scores
 
     async def _score_shaped(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         scores = await self.tournament.score(groups)

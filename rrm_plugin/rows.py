@@ -169,14 +169,12 @@ def reward_rows(
         return rows, group_size(rows, configured, trainer)
 
     seen, error = _attempt(look, ranks)
-    rows, size = seen or (NO_ROWS, None)
+    rows, size = seen or (NO_ROWS, 0)
     told = ranks.gather((len(rows), size, error))
     _raise_first(error for _, _, error in told)
     sizes = {size for _, size, _ in told}
     if len(sizes) > 1:
         raise GroupError(f"the ranks see groups of different sizes {sorted(sizes)}: give the judge num_generations")
-    (size,) = sizes
-    assert size is not None
     # All ranks decide from what all ranks know, so that none waits in a collective that another never enters.
     shared = not all(count % size == 0 for count, _, _ in told)
     held = _joined(ranks.gather(rows)) if shared else rows

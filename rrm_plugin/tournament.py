@@ -118,7 +118,9 @@ class Tournament:
         turned = replace(swapped, verdict=swapped.verdict.swapped) if swapped.verdict else swapped
         return majority_of([straight, turned])
 
-    async def record(self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None]]]) -> None:
+    async def record(
+        self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None] | None]]
+    ) -> None:
         """Writes scored groups into the judge's ledger, where there is one."""
         ledger = self.judge.ledger
         if ledger is None:

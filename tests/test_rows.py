@@ -88,7 +88,7 @@ class Recorder:
 
 def test_one_process_cuts_by_position_though_all_prompts_are_alike():
     score = Recorder()
-    scored = reward_rows(rows(["q"] * 8), 4, UNKNOWN, Alone(), score)
+    scored = reward_rows(lambda: rows(["q"] * 8), 4, UNKNOWN, Alone(), score)
     assert scored.rewards == [float(index) for index in range(8)]
     assert [len(group.responses) for group in score.groups] == [4, 4]
     assert scored.notes[0] == "won 1, lost 0, tied 0, no verdict 0; e: said so"
@@ -103,7 +103,7 @@ def test_every_split_gives_the_rewards_of_one_process_and_judges_once(lengths):
     recorders = [Recorder() for _ in parts]
     if sum(lengths) % 4:
         pytest.fail("the case is meant to hold whole groups")
-    results = on_ranks(parts, lambda rank, own: reward_rows(own, 4, UNKNOWN, rank, recorders[rank.rank]))
+    results = on_ranks(parts, lambda rank, own: reward_rows(lambda: own, 4, UNKNOWN, rank, recorders[rank.rank]))
     assert [result.rewards for result in results] == [
         [float(index) for index in range(begin, begin + count)] for begin, count in zip(begins, lengths, strict=True)
     ]
@@ -115,13 +115,13 @@ def test_every_split_gives_the_rewards_of_one_process_and_judges_once(lengths):
 def test_references_travel_with_their_rows():
     parts = [rows(["q"] * 2, 0, ["r"] * 2), rows(["q"] * 2, 2, ["r"] * 2)]
     recorders = [Recorder(), Recorder()]
-    on_ranks(parts, lambda rank, own: reward_rows(own, 4, UNKNOWN, rank, recorders[rank.rank]))
+    on_ranks(parts, lambda rank, own: reward_rows(lambda: own, 4, UNKNOWN, rank, recorders[rank.rank]))
     assert [group.reference for recorder in recorders for group in recorder.groups] == ["r"]
 
 
 def test_rows_that_make_no_whole_groups_are_an_error_on_every_rank():
     parts = [rows(["q"] * 3), rows(["q"] * 2, 3)]
-    results = on_ranks(parts, lambda rank, own: reward_rows(own, 4, UNKNOWN, rank, Recorder()))
+    results = on_ranks(parts, lambda rank, own: reward_rows(lambda: own, 4, UNKNOWN, rank, Recorder()))
     assert all(isinstance(result, GroupError) for result in results)
     assert "per_device_train_batch_size" in str(results[0])
 
@@ -135,7 +135,7 @@ def test_a_failure_on_one_rank_is_raised_on_all(whole):
         raise KeyError("disk")
 
     def work(rank, own):
-        return reward_rows(own, 4, UNKNOWN, rank, fail if rank.rank == 1 else Recorder())
+        return reward_rows(lambda: own, 4, UNKNOWN, rank, fail if rank.rank == 1 else Recorder())
 
     results = on_ranks(parts, work)
     assert all(isinstance(result, RRMError) and "rank 1" in str(result) and "disk" in str(result) for result in results)
@@ -143,13 +143,23 @@ def test_a_failure_on_one_rank_is_raised_on_all(whole):
 
 def test_a_rank_that_cannot_tell_the_group_size_stops_all():
     parts = [rows(["q"] * 4), rows(["a", "b", "b", "b"], 4)]
-    results = on_ranks(parts, lambda rank, own: reward_rows(own, None, UNKNOWN, rank, Recorder()))
+    results = on_ranks(parts, lambda rank, own: reward_rows(lambda: own, None, UNKNOWN, rank, Recorder()))
     assert all(isinstance(result, GroupError) for result in results)
+
+
+def test_rows_that_cannot_even_be_made_on_one_rank_stop_all():
+    def make(rank):
+        if rank.rank == 0:
+            raise TypeError("a completion must be a text")
+        return rows(["q"] * 4)
+
+    results = on_ranks([None, None], lambda rank, _: reward_rows(lambda: make(rank), 4, UNKNOWN, rank, Recorder()))
+    assert all(isinstance(result, RRMError) and "must be a text" in str(result) for result in results)
 
 
 def test_mixed_prompts_in_a_group_are_an_error():
     with pytest.raises(GroupError, match="rows 2 to 3"):
-        reward_rows(rows(["a", "a", "b", "c"]), 2, UNKNOWN, Alone(), Recorder())
+        reward_rows(lambda: rows(["a", "a", "b", "c"]), 2, UNKNOWN, Alone(), Recorder())
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_evaluation_has_groups_of_its_own_size(model, tmp_path, judge):
     metrics = running.evaluate()
     seen = [step["row"] for step in rows.seen]
     assert all(row[0] == row[1] != row[2] == row[3] for row in seen)
-    assert sorted(sum(seen, [])) == [0, 0, 1, 1, 2, 2, 3, 3]
+    assert sorted(row for own in seen for row in own) == [0, 0, 1, 1, 2, 2, 3, 3]
     assert math.isfinite(metrics["eval_reward"])
 
 
