@@ -220,7 +220,7 @@ class Scores:
 
     @property
     def calls(self) -> int:
-        """Judge calls made for this group, answered from a ledger or not paid for a second time excluded."""
+        """Judge calls paid for this group; those found in a ledger are not among them."""
         return self.usage.calls
 
     @property
