@@ -344,6 +344,9 @@ def grammar(spec: str | Mapping[str, Any] | Grammar) -> Grammar:
     Raises:
         ConfigError: there is none of that name, or the mapping is wrong.
     """
+    # Checking against a Protocol is slow, and this runs for every reply of a judge.
+    if isinstance(spec, MarkupGrammar | PhraseGrammar | ScoreGrammar):
+        return spec
     if isinstance(spec, str):
         try:
             return GRAMMARS[spec]
