@@ -164,12 +164,12 @@ def test_sequential_elo_is_that_of_evalica(seed: int) -> None:
         assert ratings.values[index, :n] == pytest.approx(evalica_scores(expected, n), abs=1e-8, nan_ok=True)
 
 
-@pytest.mark.parametrize(("k", "error"), [(16, 0.06), (32, 0.4), (64, 2.5)])
+@pytest.mark.parametrize(("k", "error"), [(16, 0.1), (32, 0.5), (64, 2.5)])
 def test_elo_is_the_mean_over_all_orders_of_play(k: float, error: float) -> None:
     rng = np.random.default_rng(7)
-    for count in (2, 4, 6, 7, 7, 7):
-        n = int(rng.integers(3, 5))
-        rows = random_rows(rng, n, count)
+    # One pair with one winner is where the approximation is furthest off, of all that was looked at.
+    cases = [(2, [(0, 1, 1.0)] * 7)] + [(n, random_rows(rng, n, count)) for n in (3, 4) for count in (2, 4, 7, 7)]
+    for n, rows in cases:
         every_order = [(n, order) for order in itertools.permutations(rows)]
         exact = elo(k=k, sequential=True)(outcomes_of(*every_order)).values.mean(axis=0)
         assert values(elo(k=k), n, rows) == pytest.approx(exact, abs=error, nan_ok=True)

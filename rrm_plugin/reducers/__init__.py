@@ -49,11 +49,11 @@ def majority() -> Reducer:
 
 
 def elo(k: float = 32.0, initial: float = 1500.0, sequential: bool = False) -> Reducer:
-    """Elo ratings, as in the RRM paper's round robin (which names neither K nor the start value nor an order).
+    """Elo ratings, the reducer of the RRM paper's round robin; k, start value and order of play are choices made here.
 
     By default the mean over all orders of play, so that the order of the verdicts does not matter. It is computed by an
     approximation without chance: against the exact mean over all orders of up to 7 verdicts among up to 4 candidates it
-    is off by less than 0.4 points at k=32 and 2.5 at k=64. For 16 candidates, all pairs in both orders, it is off by
+    is off by less than 0.5 points at k=32 and 2.5 at k=64. For 16 candidates, all pairs in both orders, it is off by
     about 2 points in a spread of 550 at k=32.
 
     Args:
