@@ -6,14 +6,16 @@ Left out: anything about prompts and generation. transformers and torch are impo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["Checkpoint", "Loaded", "control_tokens", "model_label"]
+__all__ = ["Checkpoint", "Loaded", "control_tokens", "model_label", "unchanged_random_state"]
 
 _FOR_TOKENIZER = ("trust_remote_code", "revision", "token")
 
@@ -74,7 +76,7 @@ class Checkpoint:
             options["device_map"] = "auto"
         try:
             # Loading may draw random numbers for weights that a checkpoint lacks.
-            with torch.random.fork_rng(devices=[]):
+            with unchanged_random_state():
                 model: Any = AutoModelForCausalLM.from_pretrained(self.folder, **options, **self.model_kwargs)
         except (OSError, ValueError, ImportError) as error:
             raise ConfigError(f"model={self.folder!r} cannot be loaded: {error}") from error
@@ -103,6 +105,24 @@ class Checkpoint:
         packed = hasattr(transformers, "GgufConfig")
         unpack = {"quantization_config": transformers.GgufConfig(dequantize=True)} if packed else {}
         return {"gguf_file": self.gguf_file, **unpack}
+
+
+@contextmanager
+def unchanged_random_state() -> Iterator[None]:
+    """Puts the random states of this process back as they were: a trainer lives in it too."""
+    import numpy as np
+    import torch
+
+    plain, array, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+    try:
+        yield
+    finally:
+        random.setstate(plain)
+        np.random.set_state(array)
+        torch.set_rng_state(cpu)
+        if gpus:
+            torch.cuda.set_rng_state_all(gpus)
 
 
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:

@@ -22,9 +22,9 @@ from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.batching import Batcher, Ticket
 from rrm_plugin.engines.decoding import Row, RowDraws, RowStops
 from rrm_plugin.engines.loading import Checkpoint, Loaded, control_tokens, model_label
-from rrm_plugin.engines.thinking import continuation, opening
+from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError
-from rrm_plugin.types import Message, Reason
+from rrm_plugin.types import Message
 
 __all__ = ["TransformersEngine"]
 
@@ -94,8 +94,7 @@ class TransformersEngine:
             context=context,
             model_kwargs=dict(model_kwargs or {}),
         )
-        self._template = chat_template
-        self._template_kwargs = dict(chat_template_kwargs or {})
+        self._template = ChatTemplate(model=self.name, source=chat_template, variables=dict(chat_template_kwargs or {}))
         self._batcher: Batcher[_Request, _Written] = Batcher(self._run, batch_size=batch_size, name="rrm-transformers")
         self._asked: Counter[bytes] = Counter()
         self._start()
@@ -176,42 +175,17 @@ class TransformersEngine:
 
     def _row(self, loaded: Loaded, ticket: Ticket[_Request]) -> Row:
         request = ticket.item
-        prompt = self._prompt(loaded.tokenizer, request.messages)
-        prefix = opening(prompt) if request.text is None else ""
-        if request.text is not None:
-            prompt += continuation(request.text, prompt)
-        ids = loaded.tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        if len(ids) >= loaded.context:
-            raise EngineError(
-                f"the prompt has {len(ids)} tokens; {self.name} takes {loaded.context} for prompt and reply together",
-                Reason.REJECTED,
-            )
+        rendered = self._template.render(loaded.tokenizer, request.messages, request.text, loaded.context)
         return Row(
-            ids=ids,
-            limit=min(request.sampling.max_tokens, loaded.context - len(ids)),
+            ids=rendered.ids,
+            limit=min(request.sampling.max_tokens, loaded.context - len(rendered.ids)),
             temperature=request.sampling.temperature,
             top_p=request.sampling.top_p,
             stop=request.sampling.stop,
-            seed=self._seed(prompt, request.sampling.seed),
-            prefix=prefix,
+            seed=self._seed(rendered.prompt, request.sampling.seed),
+            prefix=rendered.prefix,
             unwanted=lambda: ticket.abandoned,
         )
-
-    def _prompt(self, tokenizer: Any, messages: Sequence[Message]) -> str:
-        if self._template is None and not tokenizer.chat_template:
-            raise ConfigError(f"model {self.name!r} has no chat template; give it one with chat_template=")
-        try:
-            return tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                chat_template=self._template,
-                tokenize=False,
-                add_generation_prompt=True,
-                **self._template_kwargs,
-            )
-        except Exception as error:
-            # Templates raise what they like: an unknown role is a TemplateError, a missing field an UndefinedError.
-            said = f"the chat template of {self.name} refuses these messages: {error}"
-            raise EngineError(said, Reason.REJECTED) from error
 
     def _seed(self, prompt: str, seed: int | None) -> int:
         content = hashlib.sha256(prompt.encode("utf-8", "surrogatepass"))
