@@ -1,0 +1,252 @@
+"""Writes what the docs read off the code: cli.md as a whole, and in other pages the tables between two marks.
+
+    python docs/scripts/generate.py            rewrites the pages that are out of date, and names them
+    python docs/scripts/generate.py --check    only names them, and exits with 1 if there are any
+
+A page says where a table goes with `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. The words of
+a table are those of the docstrings, so that a setting is explained in one place. Left out: the results of benchmarks,
+which the scripts in benchmarks/ write.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+from click.testing import CliRunner
+
+from rrm_plugin import RRMJudge, metrics, shaping, types
+from rrm_plugin import reducers as reducing
+from rrm_plugin.cli import main as rrm
+from rrm_plugin.prompts import PRESETS
+from rrm_plugin.schedules import schedule
+
+DOCS = Path(__file__).resolve().parent.parent
+MARKS = re.compile(r"(?P<begin><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
+SCHEDULES = (
+    "round_robin",
+    "circulant:1",
+    "circulant:2",
+    "circulant:3",
+    "circulant:4",
+    "random:2",
+    "random:4",
+    "swiss:3",
+    "reference",
+    "reference:0",
+    "knockout",
+)
+SIZES = (4, 8, 16)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; a bar inside a cell is escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |\n" for line in lines)
+
+
+def entries(text: str, heading: str = "Args:") -> dict[str, str]:
+    """The named entries of one section of a docstring, each as one line."""
+    section = inspect.cleandoc(text).partition(f"{heading}\n")[2]
+    found: dict[str, str] = {}
+    for line in section.splitlines():
+        if re.match(r"\S", line):
+            break
+        if named := re.match(r" {4}(\w[\w, ]*): (.*)", line):
+            last = named[1]
+            found[last] = named[2]
+        elif line.strip():
+            last = next(reversed(found))
+            found[last] += f" {line.strip()}"
+    return found
+
+
+def default(parameter: inspect.Parameter) -> str:
+    """How the default of a parameter is written."""
+    if parameter.kind is parameter.VAR_KEYWORD:
+        return ""
+    return "required" if parameter.default is parameter.empty else f"`{parameter.default!r}`".replace("'", '"')
+
+
+def settings_of(factory: Any, first: str = "setting") -> str:
+    """Each argument of a class or function, with its default and its meaning."""
+    parameters = inspect.signature(factory).parameters
+    explained = entries(inspect.getdoc(factory) or "")
+    rows = []
+    for names, meaning in explained.items():
+        every = names.split(", ")
+        rows.append([", ".join(f"`{n}`" for n in every), ", ".join(default(parameters[n]) for n in every), meaning])
+    missing = set(parameters) - {name for names in explained for name in names.split(", ")}
+    if missing:
+        raise ValueError(f"{factory.__name__} does not explain {sorted(missing)}")
+    return table([first, "default", "meaning"], rows)
+
+
+def schedule_calls() -> str:
+    """Judge calls of a group for each schedule, by size and order."""
+    orders: tuple[Any, Any] = ("both", "balanced")
+    rows = []
+    for spec in SCHEDULES:
+        made = schedule(spec)
+        # A given reference answer plays along, and is no response of the group.
+        cells = [str(made.calls(n + made.needs_reference, order)) for order in orders for n in SIZES]
+        rows.append([f"`{spec}`", *cells])
+    return table(["schedule", *(f"{order}, n = {n}" for order in orders for n in SIZES)], rows)
+
+
+def reasons() -> str:
+    """Each reason for a missing verdict, with its own words."""
+    rows = []
+    for name, text in _attribute_docs(types.Reason):
+        reason = types.Reason[name]
+        rows.append([f"`{reason.value}`", "engine" if reason.of_engine else "judge", text])
+    return table(["reason", "whose", "what happened"], rows)
+
+
+def reducer_units() -> str:
+    """Each reducer, with what its values mean."""
+    specs = ["win_rate", "majority", "bradley_terry", "elo", "knockout_rank"]
+    made = [reducing.reducer(spec) for spec in specs]
+    return table(
+        ["name", "in full", "unit"], [[f"`{s}`", f"`{m.name}`", m.unit] for s, m in zip(specs, made, strict=True)]
+    )
+
+
+def shapings() -> str:
+    """Each shaping, with the first sentence of its docstring."""
+    makers = [shaping.raw, shaping.z_score, shaping.rank, shaping.unit_interval, shaping.length_adjusted]
+    return table(["name", "reward"], [[f"`{maker().name}`", _first_paragraph(maker)] for maker in makers])
+
+
+def metric_names() -> str:
+    """Each metric of a trainer's log, as the docstring of its module has it."""
+    found: dict[str, str] = {}
+    for line in (metrics.__doc__ or "").splitlines():
+        if named := re.match(r" {4}(rrm/\S+) +(\S.*)", line):
+            last = named[1]
+            found[last] = named[2]
+        elif found and re.match(r" {8,}\S", line):
+            found[last] += f" {line.strip()}"
+    return table(["metric", "meaning"], [[f"`{name}`", meaning] for name, meaning in found.items()])
+
+
+def presets() -> str:
+    """Each preset, as its file describes itself."""
+    rows = []
+    for name in PRESETS:
+        file = DOCS.parent / "rrm_plugin" / "prompts" / "presets" / f"{name}.yaml"
+        described = yaml.safe_load(file.read_text(encoding="utf-8"))["description"]
+        rows.append([f"`{name}`", described.replace("<", "&lt;")])
+    return table(["preset", "format"], rows)
+
+
+def row_out() -> str:
+    """What `rrm rank` writes for the first group of the page."""
+    responses = ["It reflects the sea.", "Air scatters blue light more than red.", "No idea."]
+    group = {"id": "sky", "prompt": "Why is the sky blue?", "responses": responses}
+    with tempfile.TemporaryDirectory() as folder:
+        source, target = Path(folder) / "groups.jsonl", Path(folder) / "scores.jsonl"
+        source.write_text(json.dumps(group) + "\n", encoding="utf-8")
+        options = ["--output", str(target), "--engine", "scripted:longer", "--reducer", "win_rate"]
+        CliRunner().invoke(rrm, ["rank", str(source), *options], catch_exceptions=False)
+        return f"```json\n{target.read_text(encoding='utf-8')}```\n"
+
+
+def command_line() -> str:
+    """The page of the command line: the help of every command, as a terminal of 80 columns shows it."""
+    parts = [
+        "# Command line\n",
+        "```bash",
+        'rrm compare "Why is the sky blue?" "It reflects the sea." "Air scatters blue light." --engine scripted:longer',
+        "rrm rank groups.jsonl --output scores.jsonl --engine http://localhost:8000/v1 --ledger judge.db",
+        "```\n",
+        "This page is written by `docs/scripts/generate.py`. [data-format.md](data-format.md) describes the files.\n",
+    ]
+    for context in _contexts(rrm, "rrm", None):
+        parts += [f"## {context.command_path}\n", "```text", context.get_help().rstrip(), "```\n"]
+    return "\n".join(parts)
+
+
+def _contexts(command: click.Command, name: str, parent: click.Context | None) -> Iterator[click.Context]:
+    """Of a command and all commands inside it, as a terminal of 80 columns would have them."""
+    settings = {**command.context_settings, "terminal_width": 80}
+    context = click.Context(command, info_name=name, parent=parent, **settings)
+    yield context
+    for inner in command.list_commands(context) if isinstance(command, click.Group) else ():
+        child = command.get_command(context, inner)  # type: ignore[union-attr]
+        assert child is not None
+        yield from _contexts(child, inner, context)
+
+
+def _attribute_docs(owner: type) -> Iterator[tuple[str, str]]:
+    """The attributes of a class that have a text of their own below them, and that text as one line."""
+    body = ast.parse(inspect.getsource(owner)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    for statement, after in zip(body.body, body.body[1:], strict=False):
+        if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+            assert isinstance(statement.targets[0], ast.Name)
+            yield statement.targets[0].id, " ".join(str(after.value.value).split())
+
+
+def _first_paragraph(documented: Any) -> str:
+    return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
+
+
+def _engine(name: str) -> Callable[[], str]:
+    return lambda: settings_of(getattr(importlib.import_module("rrm_plugin.engines"), name), "option")
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "judge-settings": lambda: settings_of(RRMJudge),
+    "presets": presets,
+    "row-out": row_out,
+    "reasons": reasons,
+    "schedule-calls": schedule_calls,
+    "reducers": reducer_units,
+    "shapings": shapings,
+    "metrics": metric_names,
+    "http-options": _engine("HttpEngine"),
+    "transformers-options": _engine("TransformersEngine"),
+    "vllm-options": _engine("VllmEngine"),
+}
+
+
+def renewed(page: str, text: str) -> str:
+    """What the text of a page should be.
+
+    Raises:
+        KeyError: it asks for a table that there is not.
+    """
+    if page == "cli.md":
+        return command_line()
+    return MARKS.sub(lambda mark: f"{mark['begin']}\n{TABLES[mark['name']]()}\n{mark['end']}", text)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Renews all pages, or only names those that are out of date."""
+    pages = {path.name: path for path in (*DOCS.glob("*.md"), DOCS / "cli.md")}
+    stale = []
+    for name, path in sorted(pages.items()):
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        wanted = renewed(name, text)
+        if wanted != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(wanted, encoding="utf-8")
+    for name in stale:
+        print(f"docs/{name} {'is out of date' if '--check' in arguments else 'is written anew'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
