@@ -22,7 +22,6 @@ import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from rrm_plugin import metrics
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_settings
 from rrm_plugin.engines import Engine, Sampling
@@ -34,12 +33,13 @@ from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
 from rrm_plugin.reducers import Reducer
 from rrm_plugin.reducers import reducer as resolve_reducer
-from rrm_plugin.rows import Rows, Scored, ScoredRows, reward_rows, reward_rows_here, trainer_view
+from rrm_plugin.rows import Rows, Scored, reward_rows, reward_rows_here, trainer_view
 from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
 from rrm_plugin.shaping import Shaping
 from rrm_plugin.shaping import shaping as resolve_shaping
 from rrm_plugin.tournament import SameAs, Tournament
+from rrm_plugin.trainer_log import report
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
 __all__ = ["AsyncReward", "RRMJudge"]
@@ -220,7 +220,7 @@ class RRMJudge:
             together,
             self._score_rows,
         )
-        _report(scored, columns, time.perf_counter() - began)
+        report(scored, columns, time.perf_counter() - began)
         return scored.rewards
 
     def as_async(self) -> AsyncReward:
@@ -348,31 +348,8 @@ class AsyncReward:
         rows = judge._rows(prompts, completions, columns)
         view = trainer_view(columns.get("log_extra"))
         scored = await reward_rows_here(rows, judge.num_generations, view, judge._score_rows_async)
-        _report(scored, columns, time.perf_counter() - began)
+        report(scored, columns, time.perf_counter() - began)
         return scored.rewards
-
-
-def _report(scored: ScoredRows, columns: dict[str, Any], seconds: float) -> None:
-    """Tells the trainer's log what the judge did, as far as the trainer takes it."""
-    log_metric: Callable[[str, float], None] | None = columns.get("log_metric")
-    log_extra: Callable[[str, list[Any]], None] | None = columns.get("log_extra")
-    found = metrics.summary(scored.scores, scored.lengths) | {"rrm/seconds": seconds}
-    if log_metric is not None:
-        for name, value in found.items():
-            log_metric(name, value)
-    if log_extra is not None:
-        log_extra("rrm_judge", scored.notes)
-    if found.get("rrm/unscored"):
-        failures = ", ".join(
-            f"{name} {value:.0%}" for name, value in found.items() if name.startswith("rrm/no_verdict/")
-        )
-        errors = {scores.error for scores in scored.scores if scores.error}
-        logger.warning(
-            "%.0f%% of the responses are unscored (judge calls without a verdict: %s)%s",
-            100 * found["rrm/unscored"],
-            failures or "none",
-            "".join(f"; {error}" for error in sorted(errors)),
-        )
 
 
 def _group(prompt: Prompt, responses: Sequence[Response], reference: Response | None) -> Group:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rrm_plugin.errors import GroupError, RRMError
+from rrm_plugin.notes import notes_of
 from rrm_plugin.processes import Ranks
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
@@ -229,7 +230,7 @@ def _cut(rows: Rows, size: int) -> tuple[list[Group], list[list[int]]]:
 
 def _packed(indices: Iterable[int], scored: Sequence[Scored], lengths: Sequence[list[int]]) -> list[_Played]:
     return [
-        _Played(index=index, scores=_light(scores), rewards=rewards, notes=_notes(scores), lengths=sizes)
+        _Played(index=index, scores=_light(scores), rewards=rewards, notes=notes_of(scores), lengths=sizes)
         for index, (scores, rewards), sizes in zip(indices, scored, lengths, strict=True)
     ]
 
@@ -248,36 +249,6 @@ def _told(own: Sequence[_Played], everything: Sequence[_Played], rows: slice, co
         scores=[item.scores for item in everything],
         lengths=[item.lengths for item in everything],
     )
-
-
-def _notes(scores: Scores, excerpt: int = 2000) -> list[str]:
-    """For each response: won, lost, tied and undecided matches, and the end of what the judge said in the first decided
-    one.
-    """
-    notes = []
-    for index in range(len(scores.values)):
-        own = [one for one in scores.judgements if one.match and index in (one.match.first, one.match.second)]
-        if not own:
-            notes.append(scores.error or "not judged: the same as an earlier response")
-            continue
-        told = next((one for one in own if one.verdict is not None), own[0])
-        notes.append(f"{_record(index, own)}; {told.engine}: {told.text[-excerpt:] or told.detail}")
-    return notes
-
-
-def _record(index: int, own: Sequence[Judgement]) -> str:
-    won = lost = tied = undecided = 0
-    for judgement in own:
-        assert judgement.match is not None
-        if judgement.verdict is None:
-            undecided += 1
-        elif judgement.verdict.value == "tie":
-            tied += 1
-        elif (judgement.verdict.value == "first") == (judgement.match.first == index):
-            won += 1
-        else:
-            lost += 1
-    return f"won {won}, lost {lost}, tied {tied}, no verdict {undecided}"
 
 
 def _light(scores: Scores) -> Scores:

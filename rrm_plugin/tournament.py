@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 GROUPS_IN_PLAY = 512
 """Groups whose matches are held in memory at a time: enough to keep any engine full, and no more."""
 
+ALIKE = Outcomes(sizes=[2], group=[0], first=[0], second=[1], round=[0], points=[0.5])  # pyright: ignore
+"""Responses that are all the same are as good as each other; no judge has to be asked."""
+
 Result = TypeVar("Result")
 
 SameAs = Callable[[str], Hashable | None]
@@ -167,9 +170,8 @@ class Tournament:
             entry.admit(prepare(response), self._key(response))
         if schedule.needs_reference:
             entry.move_first_to_end()
-        if len(entry.players) < 2:
-            one = "a group of one response" if len(group.responses) == 1 else "a group of identical responses"
-            return f"{one} has nothing to be compared with"
+        elif len(group.responses) == 1:
+            return "a group of one response has nothing to be compared with"
         return entry
 
     def _key(self, response: Response) -> Hashable | None:
@@ -189,7 +191,7 @@ class Tournament:
 
     def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement]) -> Scores:
         players = len(entry.players)
-        ratings = self.reducer(Outcomes.from_judgements([(players, judgements)]))
+        ratings = self.reducer(Outcomes.from_judgements([(players, judgements)]) if players > 1 else ALIKE)
         values = [None if np.isnan(value) else float(value) for value in ratings.values[0, :players]]
         ballots = [ballot for judgement in judgements for ballot in judgement.ballots]
         return Scores(
@@ -197,7 +199,7 @@ class Tournament:
             judgements=tuple(_spread(judgements, entry)),
             usage=sum((ballot.usage for ballot in ballots), Usage()),
             converged=bool(ratings.converged[0]),
-            position_bias=None if ratings.position_bias is None else float(ratings.position_bias[0]),
+            position_bias=ratings.position_bias_of(0),
             agreement=consistency.agreement(judgements),
             first_rate=consistency.first_rate(judgements),
             cycles=consistency.cycles(players, judgements),

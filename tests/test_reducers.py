@@ -109,14 +109,14 @@ def test_knockout_rank_golden() -> None:
 
 
 def test_elo_golden() -> None:
-    assert values(elo(), 2, [(0, 1, 1.0)]) == pytest.approx([1516.0, 1484.0], abs=1e-9)
+    assert values(elo(initial=1500), 2, [(0, 1, 1.0)]) == pytest.approx([1516.0, 1484.0], abs=1e-9)
     assert values(elo(k=16, initial=0), 2, [(1, 0, 1.0)]) == pytest.approx([-8.0, 8.0], abs=1e-9)
-    assert values(elo(), 2, [(0, 1, 0.5)]) == pytest.approx([1500.0, 1500.0], abs=1e-9)
+    assert values(elo(), 2, [(0, 1, 0.5)]) == pytest.approx([0.0, 0.0], abs=1e-9)
     # The second of two wins is worth 32 (1 - 1 / (1 + 10^(-32/400))).
     two_wins = 16 + 32 * (1 - 1 / (1 + 10 ** (-32 / 400)))
     for sequential in (False, True):
         ratings = values(elo(sequential=sequential), 2, [(0, 1, 1.0), (0, 1, 1.0)])
-        assert ratings == pytest.approx([1500 + two_wins, 1500 - two_wins], abs=0.1)
+        assert ratings == pytest.approx([two_wins, -two_wins], abs=0.1)
 
 
 def test_bradley_terry_golden() -> None:
@@ -379,9 +379,8 @@ def test_the_position_shown_does_not_matter_unless_it_is_modelled(spec: str, cas
 @settings(max_examples=25)
 def test_reversed_verdicts_reverse_the_scores(spec: str, case: tuple[int, list[Row]]) -> None:
     n, rows = case
-    centre = 1500.0 if spec.startswith("elo") else 0.0
     reversed_rows = [(i, j, 1.0 - points) for i, j, points in rows]
-    mirrored = 2 * centre - values(spec, n, reversed_rows)
+    mirrored = -values(spec, n, reversed_rows)
     assert mirrored == pytest.approx(values(spec, n, rows), abs=1e-7, nan_ok=True)
 
 
@@ -434,7 +433,7 @@ def test_strengths_and_ratings_are_centred(case: tuple[int, list[Row]]) -> None:
     n, rows = case
     if rows:
         assert np.nanmean(values(bradley_terry(), n, rows)) == pytest.approx(0.0, abs=1e-9)
-        assert np.nanmean(values(elo(), n, rows)) == pytest.approx(1500.0, abs=1e-9)
+        assert np.nanmean(values(elo(initial=1500), n, rows)) == pytest.approx(1500.0, abs=1e-9)
 
 
 # ---------------------------------------------------------------- with schedules

@@ -94,8 +94,17 @@ def test_a_group_with_nothing_to_compare_says_so():
         [None],
         "a group of one response has nothing to be compared with",
     )
-    assert "identical" in score(play, "1", "1").error
     assert score(play).values == [] and score(play).error == "the group is empty"
+
+
+@pytest.mark.parametrize("name", ["win_rate", "majority", "bradley_terry", "elo", "knockout_rank"])
+def test_responses_that_are_all_the_same_are_equally_good_without_a_call(name):
+    calls = Calls()
+    scores = score(tournament(calls, reducer=reducer(name)), "1", "1", "1")
+    tied = score(tournament(lambda messages: FIRST, reducer=reducer(name)), "1", "2")
+    assert not calls.pairs and scores.calls == 0 and scores.error is None
+    assert scores.values == [tied.values[0]] * 3
+    assert scores.duplicates == 2
 
 
 def test_a_reference_is_met_by_all_and_gets_no_score():

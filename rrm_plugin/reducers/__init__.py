@@ -48,7 +48,7 @@ def majority() -> Reducer:
     return Majority()
 
 
-def elo(k: float = 32.0, initial: float = 1500.0, sequential: bool = False) -> Reducer:
+def elo(k: float = 32.0, initial: float = 0.0, sequential: bool = False) -> Reducer:
     """Elo ratings, the reducer of the RRM paper's round robin; k, start value and order of play are choices made here.
 
     By default the mean over all orders of play, so that the order of the verdicts does not matter. It is computed by an
@@ -58,7 +58,8 @@ def elo(k: float = 32.0, initial: float = 1500.0, sequential: bool = False) -> R
 
     Args:
         k: points at stake in a match.
-        initial: the rating everybody starts from; ratings of a group have this mean.
+        initial: the rating everybody starts from; ratings of a group have this mean. Zero suits rewards: where a
+            trainer adds several, it takes an unscored response for 0.
         sequential: update verdict by verdict in the order of play instead, as Elo is used in chess.
 
     Raises:

@@ -26,7 +26,7 @@ class Elo:
     """See `rrm_plugin.reducers.elo`."""
 
     k: float = 32.0
-    initial: float = 1500.0
+    initial: float = 0.0
     sequential: bool = False
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ FLOORS = {
     "consistency": 1,
     "shaping": 1,
     "metrics": 1,
+    "notes": 1,
     # 2: one judge call
     "background": 2,
     "processes": 2,
@@ -34,6 +35,7 @@ FLOORS = {
     "tournament": 3,
     "cohorts": 3,
     "rows": 3,
+    "trainer_log": 3,
     "reward": 3,
     "config": 3,
     "": 3,
