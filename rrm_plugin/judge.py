@@ -61,11 +61,12 @@ class PairJudge:
             ConfigError: no call can succeed with the engine's settings.
         """
         messages = self.prompt.render(query, first, second)
-        key = self._key(messages, vote)
-        recorded = await self._recorded(key)
-        if recorded is not None:
-            return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+        key = ""
         try:
+            key = await self._key(messages, vote)
+            recorded = await self._recorded(key)
+            if recorded is not None:
+                return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
             reply = await self.engine.generate(messages, self._sampling(vote))
             judgement = self._read(reply, match=match, key=key)
             if judgement.reason is Reason.CUT_OFF and self.force_verdict:
@@ -132,9 +133,13 @@ class PairJudge:
         # The same seed would make every vote the same vote.
         return dataclasses.replace(self.sampling, seed=self.sampling.seed + vote)
 
-    def _key(self, messages: Sequence[Message], vote: int) -> str:
+    async def _key(self, messages: Sequence[Message], vote: int) -> str:
         if self.ledger is None:
             return ""
+        # An engine that leaves the choice of a model to its server has to ask before it has a name to file under.
+        identify = getattr(self.engine, "identify", None)
+        if identify is not None:
+            await identify()
         decoding: dict[str, Any] = dataclasses.asdict(self.sampling) | {"force_verdict": self.force_verdict}
         return call_key(self.engine.name, decoding, messages, vote)
 
@@ -148,7 +153,7 @@ class PairJudge:
             return None
 
     async def _keep(self, judgement: Judgement, *, finished: bool, answered: bool) -> None:
-        if self.ledger is None:
+        if self.ledger is None or not judgement.key:
             return
         try:
             await self.ledger.record(judgement, finished=finished, answered=answered)

@@ -171,7 +171,10 @@ class Tournament:
         if schedule.needs_reference:
             entry.move_first_to_end()
         elif len(group.responses) == 1:
-            return "a group of one response has nothing to be compared with"
+            return (
+                "a group of one response has nothing to be compared with: make it larger (num_generations, "
+                "num_generations_eval), or compare with a given answer (schedule='reference')"
+            )
         return entry
 
     def _key(self, response: Response) -> Hashable | None:

@@ -191,6 +191,27 @@ def test_a_reply_without_a_verdict_was_paid_and_is_kept_but_a_failure_is_asked_a
     assert [judge_once(judge, vote=1).reason for _ in range(2)] == [Reason.RATE_LIMITED, None]
 
 
+def test_an_engine_without_a_name_yet_is_asked_for_it_before_anything_is_filed(ledger):
+    class Served(ScriptedEngine):
+        name = "http:?"
+
+        async def identify(self):
+            self.name = "http:RRM-7B"
+
+    for _ in range(2):
+        judgement = judge_once(PairJudge(engine=Served(lambda m: r"\boxed{Assistant 1}"), prompt=PROMPT, ledger=ledger))
+    assert judgement.cached
+
+
+def test_an_engine_that_cannot_be_asked_for_its_name_is_a_failed_call(ledger):
+    class Away(ScriptedEngine):
+        async def identify(self):
+            raise EngineError("no server", Reason.UNREACHABLE)
+
+    judgement = judge_once(PairJudge(engine=Away(lambda m: ""), prompt=PROMPT, ledger=ledger))
+    assert (judgement.reason, judgement.detail, judgement.key) == (Reason.UNREACHABLE, "no server", "")
+
+
 def test_a_ledger_that_fails_later_does_not_lose_the_verdict(ledger, caplog):
     judge = PairJudge(engine=ScriptedEngine(lambda m: r"\boxed{Assistant 1}"), prompt=PROMPT, ledger=ledger)
     with sqlite3.connect(ledger.path) as connection:
