@@ -141,8 +141,8 @@ def main() -> None:
         RESULTS.write_text(
             "# Schedules under one model of a judge's errors\n\n"
             "Written by `python benchmarks/schedules.py --write`. A simulation, with no real judge; the script says "
-            f"which model. {options.groups} groups of {SIZE}, sharpness {SHARPNESS:g}; ± is one standard error; `bias` is in "
-            "log-odds for the response shown first.\n\n" + table,
+            f"which model. {options.groups} groups of {SIZE}, sharpness {SHARPNESS:g}; ± is one standard error; `bias` "
+            "is in log-odds for the response shown first.\n\n" + table,
             encoding="utf-8",
         )
 

@@ -158,7 +158,8 @@ def test_commands_exist(fence: Fence) -> None:
 
 def check_rrm(words: list[str]) -> None:
     main = importlib.import_module(f"{PACKAGE}.cli").main
-    command, context = main, click.Context(main, info_name="rrm")
+    # With its own settings: click keeps the help option that the first context of a command asked for.
+    command, context = main, click.Context(main, info_name="rrm", **main.context_settings)
     for word in words:
         if word.startswith("-") and not re.fullmatch(r"-[\d.]*", word):
             known = {name for option in command.get_params(context) for name in (*option.opts, *option.secondary_opts)}

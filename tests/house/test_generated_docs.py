@@ -1,0 +1,158 @@
+"""What the docs say of the code is read off the code: generated tables, fields of files, names of tests, anchors."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import importlib.util
+import inspect
+import json
+import re
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from rrm_plugin import Group, RRMJudge
+from rrm_plugin.cli import main as rrm
+from rrm_plugin.engines import HttpEngine, ScriptedEngine
+from rrm_plugin.prompts import load_prompt
+from tests.house.source import ROOT
+from tests.house.test_docs import fences
+
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@functools.cache
+def generator() -> Any:
+    spec = importlib.util.spec_from_file_location("docs_generator", DOCS / "scripts" / "generate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def text(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def first_column(page: str, mark: str) -> list[str]:
+    """The names in the first column of the table behind a mark, in order."""
+    table = text(page).partition(f"<!-- {mark} -->\n")[2].lstrip("\n").partition("\n\n")[0]
+    rows = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
+    return [name for cell in rows for name in re.findall(r"`([^`]+)`", cell)]
+
+
+@each_page
+def test_what_is_generated_is_up_to_date(page: Path) -> None:
+    written = page.read_text(encoding="utf-8")
+    assert written == generator().renewed(page.name, written), "run docs/scripts/generate.py"
+
+
+def test_every_table_is_shown_and_the_command_line_has_its_page() -> None:
+    shown = {name for page in PAGES for name in re.findall(r"<!-- generated: ([\w-]+) -->", text(page.name))}
+    assert shown == set(generator().TABLES)
+    assert (DOCS / "cli.md").exists()
+
+
+@pytest.fixture
+def ranked(tmp_path: Path) -> Path:
+    """A folder in which `rrm rank` scored a group, with a ledger."""
+    (tmp_path / "in.jsonl").write_text(json.dumps({"prompt": "Count.", "responses": ["one", "one two"]}) + "\n")
+    options = ["--output", str(tmp_path / "out.jsonl"), "--ledger", str(tmp_path / "judge.db")]
+    result = CliRunner().invoke(rrm, ["rank", str(tmp_path / "in.jsonl"), "--engine", "scripted:longer", *options])
+    assert result.exit_code == 0, result.output
+    return tmp_path
+
+
+def test_fields_of_rows_in_are_those_of_a_group() -> None:
+    of_the_trainer = {"step"}
+    fields = {field.name for field in dataclasses.fields(Group)} - of_the_trainer
+    assert set(first_column("data-format.md", "fields: row-in")) == fields
+
+
+def test_fields_of_rows_out_are_those_written(ranked: Path) -> None:
+    row = json.loads((ranked / "out.jsonl").read_text(encoding="utf-8"))
+    assert first_column("data-format.md", "fields: row-out") == list(row)
+
+
+@pytest.mark.parametrize("table", ["judgements", "groups"])
+def test_columns_of_the_ledger_are_those_in_the_file(ranked: Path, table: str) -> None:
+    connection = sqlite3.connect(ranked / "judge.db")
+    columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    connection.close()
+    assert first_column("data-format.md", f"fields: {table}") == columns
+
+
+def test_metrics_are_those_that_a_trainer_is_told() -> None:
+    """Of a judge that answers some pairs and not others, and of one that likes length, so that none is left out."""
+
+    def reply(messages: Any) -> str:
+        shown = messages[-1]["content"]
+        return "None of them." if "silent" in shown else r"<think>.</think>\boxed{Assistant 1}"
+
+    told: dict[str, float] = {}
+    for engine in (ScriptedEngine(reply), "scripted:longer"):
+        with RRMJudge(engine=engine, num_generations=4) as judge:
+            judge(["Count."] * 4, ["one", "one two", "one two three", "silent"], log_metric=told.__setitem__)
+    names = {re.sub(r"(?<=no_verdict/).*", "<reason>", name) for name in told}
+    assert names == set(first_column("trl.md", "generated: metrics"))
+
+
+def test_the_settings_file_holds_settings() -> None:
+    known = {*inspect.signature(RRMJudge).parameters, *inspect.signature(HttpEngine).parameters}
+    files = [yaml.safe_load(fence.code) for fence in fences() if fence.language == "yaml" and "engine:" in fence.code]
+    assert files
+    assert not {key for file in files for key in file} - known
+
+
+def test_the_template_file_is_one(tmp_path: Path) -> None:
+    (fence,) = [fence for fence in fences() if fence.page.name == "judge.md" and fence.language == "yaml"]
+    (tmp_path / "solutions.yaml").write_text(fence.code, encoding="utf-8")
+    prompt = load_prompt(tmp_path / "solutions.yaml")
+    documented = first_column("judge.md", "fields: template")
+    assert set(yaml.safe_load(fence.code)) <= set(documented) and prompt.name == "solutions"
+    for key in set(documented) - {"grammar", "user", "opening", "system", "name"}:
+        value = '["## Notes"]' if key == "headings" else "text"
+        (tmp_path / "more.yaml").write_text(f"{fence.code}{key}: {value}\n", encoding="utf-8")
+        load_prompt(tmp_path / "more.yaml")
+
+
+@functools.cache
+def names_of_tests(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
+    return frozenset(node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@each_page
+def test_tests_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"(tests/[\w/]+\.py)::(test_\w+)", text(page.name))
+    assert not [f"{path}::{test}" for path, test in named if test not in names_of_tests(path)]
+    assert named or page.name != "reliability.md"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings get: lower case, hyphens for spaces, punctuation dropped."""
+    prose = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_anchors_exist(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*)#([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    lost = [f"{file}#{name}" for file, name in links if name not in anchors(page.parent / file if file else page)]
+    assert not lost
+
+
+@each_page
+def test_a_page_begins_with_something_to_run(page: Path) -> None:
+    lines = [line for line in text(page.name).splitlines() if line.strip()]
+    fence = next(index for index, line in enumerate(lines) if line.startswith("```"))
+    assert lines[fence] in ("```bash", "```python") and fence <= 2

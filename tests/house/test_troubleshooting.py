@@ -1,0 +1,233 @@
+"""Each message that troubleshooting.md explains is one that a user really meets.
+
+The headings of the page hold messages with … for what varies. Every heading is the message of an error provoked here,
+and every error provoked here has its heading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from rrm_plugin import MissingExtraError, RRMJudge
+from rrm_plugin.cli import main as rrm
+from rrm_plugin.config import read_settings
+from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
+from rrm_plugin.engines.templates import ChatTemplate
+from rrm_plugin.engines.wire import refusal
+from tests.engines.local_servers import dead_url, failing, serve, serve_raw
+from tests.house.source import ROOT
+
+HEADINGS = re.findall(r"^### `(.+)`$", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
+ROW = {"prompts": ["Count."] * 4, "completions": ["one", "one two", "two", "three"]}
+MESSAGES = [{"role": "user", "content": "Which?"}]
+
+
+def pattern(heading: str) -> re.Pattern[str]:
+    return re.compile(".+?".join(re.escape(part) for part in heading.split("…")), re.DOTALL)
+
+
+def made(**settings: Any) -> Callable[[], Any]:
+    return lambda: RRMJudge(**settings)
+
+
+def rewarded(rows: dict[str, Any] = ROW, **settings: Any) -> Callable[[], Any]:
+    def call() -> None:
+        with RRMJudge(**{"engine": "scripted:longer", **settings}) as judge:
+            judge(**rows)
+
+    return call
+
+
+def trained_with(size: int) -> Callable[..., None]:
+    """What TRL passes as `log_extra`: a bound method of a trainer, which has a group size."""
+    trainer = SimpleNamespace(num_generations=size, model=SimpleNamespace(training=True))
+
+    class Bound:
+        __self__ = trainer
+
+        def __call__(self, *_: Any) -> None:
+            raise AssertionError("the rows were not refused")
+
+    return Bound()
+
+
+def awaited() -> None:
+    with RRMJudge(engine="scripted:longer", num_generations=3) as judge:
+        asyncio.run(judge.as_async()(**ROW))
+
+
+def scored_alone() -> str | None:
+    with RRMJudge(engine="scripted:longer") as judge:
+        return judge.score("Count.", ["one"]).error
+
+
+def key_of_another_process() -> None:
+    key = keys.ApiKey("secret")
+    keys._HELD.clear()
+    key.value()
+
+
+def tokenized(template: str | None) -> Callable[[], Any]:
+    class Tokenizer:
+        chat_template = template
+
+        def apply_chat_template(self, *_: Any, **__: Any) -> str:
+            return "a prompt"
+
+        def __call__(self, *_: Any, **__: Any) -> dict[str, list[int]]:
+            return {"input_ids": [1, 2, 3]}
+
+    return lambda: ChatTemplate(model="transformers:judge").render(Tokenizer(), MESSAGES, None, 2)
+
+
+def refused(status: int, message: str) -> Callable[[], Any]:
+    def refuse() -> None:
+        body = json.dumps({"error": {"message": message}}).encode()
+        asked = {"model": "judge", "max_tokens": 8192}
+        raise refusal(status, body, "http://localhost:8000/v1/chat/completions", asked=asked, wait=None)
+
+    return refuse
+
+
+async def asked(url: str, **options: Any) -> None:
+    engine = HttpEngine(url, **{"max_retries": 0, "backoff": 0.0, **options})
+    try:
+        await engine.generate(MESSAGES, Sampling())
+    finally:
+        await engine.close()
+
+
+def served(status_200: bytes | None, **options: Any) -> Callable[[], None]:
+    """Asks a server that answers every request with this body; None for one that never does."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if status_200 is None:
+            await reader.read()
+            return
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(status_200)}\r\nConnection: close\r\n\r\n"
+        writer.write(head.encode() + status_200)
+        await writer.drain()
+
+    async def run() -> None:
+        async with serve_raw(talk) as url:
+            await asked(url, **options)
+
+    return lambda: asyncio.run(run())
+
+
+def busy() -> None:
+    async def run() -> None:
+        async def answer(*_: Any) -> Any:
+            return failing(429, "slow down")
+
+        async with serve(answer) as server:
+            await asked(server.url, model="judge")
+
+    asyncio.run(run())
+
+
+def of_another_version(folder: Path) -> None:
+    with RRMJudge(engine="scripted:longer", ledger=folder / "new.db"):
+        connection = sqlite3.connect(folder / "new.db")
+        connection.execute("UPDATE meta SET value = '99'")
+        connection.commit()
+        connection.close()
+    RRMJudge(engine="scripted:longer", ledger=folder / "new.db")
+
+
+def command(*words: str) -> Callable[[], Any]:
+    return lambda: CliRunner().invoke(rrm, words).output
+
+
+def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
+    """What a user may do, each of which ends in a message."""
+    (folder / "no_ledger.db").write_text("a text of some length, and no database" * 50)
+    (folder / "one.jsonl").write_text('{"prompt": "Count.", "responses": ["one"]}\n')
+    models = json.dumps({"data": [{"id": "a"}, {"id": "b"}]}).encode()
+    yield made(schedul="circulant:3", engine="scripted:longer")
+    yield made(engine="http://localhost:8000/v1", patience=3)
+    yield made(engine=ScriptedEngine(str), patience=3)
+    yield made(engine="localhost:8000")
+    yield made(engine="ftp://judge/v1")
+    yield made()
+    yield lambda: (_ for _ in ()).throw(MissingExtraError("engine='vllm'", "vllm"))
+    for setting in ("schedule", "reducer", "shaping"):
+        yield made(engine="scripted:longer", **{setting: "best"})
+    yield made(engine="scripted:longer", prompt="no-such-preset")
+    yield read_settings
+    yield lambda: read_settings(folder / "absent.yaml")
+    yield lambda: read_settings(_file(folder / "judge.yaml", "same_as: absent_module:key"))
+    yield served(models)
+    yield tokenized(None)
+    yield rewarded(prompt="arena")
+    yield key_of_another_process
+    yield rewarded(num_generations=3)
+    yield awaited
+    yield rewarded({**ROW, "prompts": ["a", "a", "b", "b"]}, num_generations=4)
+    yield rewarded({**ROW, "log_extra": trained_with(2)}, num_generations=4)
+    yield rewarded({**ROW, "prompts": ["a", "b", "b", "b"]})
+    yield rewarded(schedule="reference", num_generations=4)
+    yield scored_alone
+    yield lambda: RRMJudge(engine="scripted:longer").score("Count.", "one")
+    yield rewarded(engine=dead_url(), model="judge", max_retries=0)
+    yield lambda: asyncio.run(asked(dead_url(), model="judge"))
+    yield refused(401, "no key")
+    yield refused(404, "no such path")
+    yield refused(400, "maximum context length is 4096 tokens")
+    yield tokenized("a template")
+    yield served(None, model="judge", timeout=0.1)
+    yield busy
+    yield served(b"<html>", model="judge")
+    yield made(engine="scripted:longer", ledger=folder / "no_ledger.db")
+    yield lambda: of_another_version(folder)
+    yield command("rank", str(folder / "one.jsonl"), "--output", str(folder / "out.jsonl"))
+    yield command(
+        "rank", str(folder / "one.jsonl"), "--output", str(folder / "out.jsonl"), "--engine", "scripted:longer"
+    )
+
+
+def _file(path: Path, content: str) -> Path:
+    path.write_text(content)
+    return path
+
+
+def message_of(provoke: Callable[[], Any]) -> str:
+    try:
+        result = provoke()
+    except Exception as error:
+        return str(error)
+    assert isinstance(result, str), f"{provoke} ended in no message"
+    return result
+
+
+@pytest.fixture
+def messages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    for name in ("RRM_CONFIG", "RRM_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    logging.getLogger("rrm_plugin").setLevel(logging.CRITICAL)
+    try:
+        return [message_of(provoke) for provoke in provocations(tmp_path)]
+    finally:
+        logging.getLogger("rrm_plugin").setLevel(logging.NOTSET)
+
+
+def test_every_message_explained_is_one_that_is_met(messages: list[str]) -> None:
+    met = {heading for heading in HEADINGS for message in messages if pattern(heading).search(message)}
+    assert [heading for heading in HEADINGS if heading not in met] == []
+
+
+def test_every_message_met_is_explained(messages: list[str]) -> None:
+    unexplained = [message for message in messages if not any(pattern(heading).search(message) for heading in HEADINGS)]
+    assert not unexplained
