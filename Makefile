@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench clean
+.PHONY: help demo test lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -50,6 +50,9 @@ types: $(READY)  ## static types
 
 bench: $(READY)  ## each benchmark in benchmarks/, one after the other; ARGS=--write keeps the figures
 	@for script in benchmarks/*.py; do echo "== $$script"; $(RUN) $$script $(ARGS) || exit 1; done
+
+docs: $(READY)  ## rewrite what docs/ reads off the code
+	@$(RUN) docs/scripts/generate.py $(ARGS)
 
 clean:  ## remove .venv and all that the commands made
 	rm -rf $(VENV) build dist outputs .pytest_cache .ruff_cache .hypothesis
