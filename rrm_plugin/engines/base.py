@@ -60,7 +60,7 @@ class Reply:
     prompt_tokens: int
     completion_tokens: int
     seconds: float
-    """From the call to its reply, waiting for a free slot and retries included."""
+    """How long the call took, its retries included; waiting for one of an HTTP engine's slots is not."""
     engine: str = ""
     """Name of the engine that answered."""
 

@@ -144,7 +144,7 @@ class HttpEngine:
         client = self._here()
         async with client.slots:
             started = time.perf_counter()
-            settings = self._settings(await self._served_model(client), sampling)
+            settings = self._settings(self._model or await self._served_model(client), sampling)
             body = _encode({**settings, "messages": messages})
 
             async def attempt(server: Server, seconds: float) -> Completion:
@@ -163,7 +163,7 @@ class HttpEngine:
         client = self._here()
         async with client.slots:
             started = time.perf_counter()
-            settings = self._settings(await self._served_model(client), sampling)
+            settings = self._settings(self._model or await self._served_model(client), sampling)
             wanted = Continuation(messages=[dict(each) for each in messages], text=text, settings=settings)
 
             async def attempt(server: Server, seconds: float) -> Completion | None:

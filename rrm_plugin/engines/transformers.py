@@ -82,10 +82,12 @@ class TransformersEngine:
     ) -> None:
         if any(importlib.util.find_spec(name) is None for name in ("torch", "transformers")):
             raise MissingExtraError("engine='transformers'", "transformers")
+        folder, file = _where(model, gguf_file)
+        if file and any(importlib.util.find_spec(name) is None for name in ("gguf", "accelerate")):
+            raise MissingExtraError(f"reading {file!r}", "transformers")
         if batch_size < 1:
             raise ConfigError(f"batch_size must be 1 or more, not {batch_size!r}")
         self.name = f"transformers:{model_label(model)}"
-        folder, file = _where(model, gguf_file)
         self._checkpoint = Checkpoint(
             folder=folder,
             gguf_file=file,

@@ -67,16 +67,15 @@ class Transport:
             self.leave()
 
     def leave(self) -> None:
-        """Let go of the session from outside its event loop."""
+        """Let go of the session from outside its event loop, or without waiting for it."""
         if self._pid != os.getpid():
             _INHERITED.append(self._session)
-        elif not self._session.closed and not self._loop.is_closed():
-            session, loop = self._session, self._loop
-            loop.call_soon_threadsafe(lambda: loop.create_task(session.close()))
-        elif not self._session.closed:
-            # A closed loop runs nothing any more: the first step of closing does what can still be done.
-            with contextlib.suppress(StopIteration, RuntimeError):
-                self._session.close().send(None)
+        elif self._session.closed:
+            return
+        elif self._loop.is_closed() or self._loop is _running_loop():
+            _close_now(self._session)
+        else:
+            self._loop.call_soon_threadsafe(_close_now, self._session)
 
     async def send(self, url: URL, body: bytes | None, *, seconds: float, asked: Mapping[str, Any]) -> bytes:
         """Post a body, or get where it is None.
@@ -128,6 +127,21 @@ class Transport:
             reason, status = Reason.BAD_REPLY, 0
             said = f"{where} answered with something that is not HTTP: {str(error)[:200]!r}"
         return Failure(EngineError(said, reason, retryable=True), status=status)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _close_now(session: aiohttp.ClientSession) -> None:
+    """Close the connections at once: the first step of closing does that, and the others only wait."""
+    closing = session.close()
+    with contextlib.suppress(StopIteration, RuntimeError):
+        closing.send(None)
+    closing.close()
 
 
 def _payload(body: bytes) -> aiohttp.Payload:

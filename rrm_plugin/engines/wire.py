@@ -50,14 +50,14 @@ class Failure(Exception):
         """Whether it speaks against the server rather than against the request."""
 
 
-def excerpt(body: bytes | str) -> str:
+def _excerpt(body: bytes | str) -> str:
     """The beginning of a body, for a message to a person."""
     text = body if isinstance(body, str) else body[: 4 * _EXCERPT].decode("utf-8", "replace")
     return repr(text[:_EXCERPT])
 
 
 def _bad(where: object, what: str, body: bytes) -> Failure:
-    error = EngineError(f"{where} answered with {what}: {excerpt(body)}", Reason.BAD_REPLY, retryable=True)
+    error = EngineError(f"{where} answered with {what}: {_excerpt(body)}", Reason.BAD_REPLY, retryable=True)
     return Failure(error, status=200)
 
 
@@ -216,9 +216,9 @@ def _message(body: bytes) -> str:
     try:
         data = json.loads(body)
     except (ValueError, RecursionError):
-        return excerpt(body)
+        return _excerpt(body)
     found = data
     for _ in range(2):
         if isinstance(found, dict):
             found = next((found[key] for key in ("error", "message", "detail") if found.get(key)), found)
-    return found[: 4 * _EXCERPT] if isinstance(found, str) else excerpt(body)
+    return found[: 4 * _EXCERPT] if isinstance(found, str) else _excerpt(body)

@@ -625,23 +625,38 @@ def test_one_connection_serves_call_after_call():
 
 
 def test_it_works_from_one_event_loop_after_another_and_after_close():
-    judge_of: dict[str, HttpEngine] = {}
-
-    async def run() -> None:
+    async def run(judge: HttpEngine) -> None:
         async with serve(always) as server:
-            judge = judge_of.setdefault("it", made(server.url))
+            # The servers of the two loops have different addresses.
             judge._urls = made(server.url)._urls
             await judge.generate(MESSAGES, SAMPLING)
             await judge.close()
             await judge.generate(MESSAGES, SAMPLING)
 
+    judge = made("http://localhost:1")
+    asyncio.run(run(judge))
+    asyncio.run(run(judge))
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_an_engine_that_nobody_closed_leaves_no_complaint(inside, caplog):
+    async def run() -> HttpEngine | None:
+        async with serve(always) as server:
+            judge = made(server.url)
+            await judge.generate(MESSAGES, SAMPLING)
+            if inside:
+                del judge
+                gc.collect()
+                return None
+            return judge
+
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        asyncio.run(run())
-        asyncio.run(run())
-        judge_of.clear()
+        left = asyncio.run(run())
+        del left
         gc.collect()
     assert not [each for each in caught if "Unclosed" in str(each.message)]
+    assert "Unclosed" not in caplog.text
 
 
 def test_a_copy_through_pickle_works_on_its_own():
