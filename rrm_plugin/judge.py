@@ -25,7 +25,7 @@ __all__ = ["PairJudge"]
 logger = logging.getLogger(__name__)
 
 FORCED_VERDICT_TOKENS = 16
-"""Enough for the rest of any preset's verdict; what a model writes after it is of no use."""
+"""Enough for the rest of any preset's verdict; what a model writes after it is dropped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,8 @@ class PairJudge:
 
     async def _forced(self, messages: Sequence[Message], cut: Judgement, reply: Reply) -> tuple[Judgement, Reply]:
         """Has the engine state the verdict after thinking that was cut off, where it can continue a text."""
-        text = reply.text + self.prompt.closing(reply.text)
+        closing = self.prompt.closing(reply.text)
+        text = reply.text + closing
         brief = dataclasses.replace(self.sampling, temperature=0.0, max_tokens=FORCED_VERDICT_TOKENS)
         try:
             rest = await self.engine.resume(messages, text, brief)
@@ -107,7 +108,7 @@ class PairJudge:
         if rest is None:
             return cut, reply
         whole = Reply(
-            text=text + rest.text,
+            text=reply.text + self._stated(closing + rest.text),
             finished=False,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens + rest.completion_tokens,
@@ -115,6 +116,11 @@ class PairJudge:
             engine=reply.engine,
         )
         return self._read(whole, match=cut.match, key=cut.key, forced=True), whole
+
+    def _stated(self, text: str) -> str:
+        """A forced end of a reply, up to its first verdict: a model that does not stop by itself rambles on."""
+        end = next((mark.end for mark in self.prompt.grammar.marks(text) if not mark.unclosed), len(text))
+        return text[:end]
 
     async def _failed(self, error: Exception, match: Match | None, key: str) -> Judgement:
         reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR

@@ -121,6 +121,15 @@ def test_cut_off_thinking_is_forced_to_a_verdict():
     assert sampling.temperature == 0 and sampling.max_tokens < 50
 
 
+@pytest.mark.parametrize(
+    "rambling", ["\n\nBut then again\n</think>\n", "\n\n\\boxed{Assistant 1}", " or so\n</think>\n\n\\boxed{Assis"]
+)
+def test_what_follows_a_forced_verdict_is_dropped(rambling):
+    judgement = judge_once(PairJudge(engine=CutOff(rest="2}" + rambling), prompt=PROMPT))
+    assert judgement.verdict is Verdict.SECOND
+    assert judgement.text == "<think>so far\n</think>\n\n\\boxed{Assistant 2}"
+
+
 @pytest.mark.parametrize("engine", [CutOff(rest=None), CutOff(fails=True), CutOff(rest="…")])
 def test_where_nothing_can_be_forced_there_is_no_verdict(engine):
     judgement = judge_once(PairJudge(engine=engine, prompt=PROMPT))
