@@ -113,6 +113,11 @@ def reasons() -> str:
     return table(["reason", "whose", "what happened"], rows)
 
 
+def fields_of(owner: type) -> str:
+    """Each attribute of a class of results, with its own words."""
+    return table([f"`{owner.__name__}`", "value"], [[f"`{name}`", text] for name, text in _attribute_docs(owner)])
+
+
 def reducer_units() -> str:
     """Each reducer, with what its values mean."""
     specs = ["win_rate", "majority", "bradley_terry", "elo", "knockout_rank"]
@@ -189,13 +194,15 @@ def _contexts(command: click.Command, name: str, parent: click.Context | None) -
 
 
 def _attribute_docs(owner: type) -> Iterator[tuple[str, str]]:
-    """The attributes of a class that have a text of their own below them, and that text as one line."""
+    """The attributes of a class, and the text below each as one line; where there is none, the type."""
     body = ast.parse(inspect.getsource(owner)).body[0]
     assert isinstance(body, ast.ClassDef)
-    for statement, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(statement, ast.Assign) and isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-            assert isinstance(statement.targets[0], ast.Name)
-            yield statement.targets[0].id, " ".join(str(after.value.value).split())
+    for statement, after in zip(body.body, [*body.body[1:], None], strict=True):
+        target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
+        if isinstance(target, ast.Name):
+            told = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+            kind = ast.unparse(statement.annotation) if isinstance(statement, ast.AnnAssign) else ""
+            yield target.id, " ".join(str(after.value.value).split()) if told else f"`{kind}`"  # type: ignore
 
 
 def _first_paragraph(documented: Any) -> str:
@@ -210,6 +217,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "judge-settings": lambda: settings_of(RRMJudge),
     "presets": presets,
     "row-out": row_out,
+    "scores": lambda: fields_of(types.Scores),
+    "judgement": lambda: fields_of(types.Judgement),
     "reasons": reasons,
     "schedule-calls": schedule_calls,
     "reducers": reducer_units,

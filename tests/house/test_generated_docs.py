@@ -82,6 +82,11 @@ def test_fields_of_rows_out_are_those_written(ranked: Path) -> None:
     assert first_column("data-format.md", "fields: row-out") == list(row)
 
 
+def test_fields_of_a_comparison_are_those_printed() -> None:
+    words = ["compare", "Count.", "one", "one two", "--engine", "scripted:longer", "--json"]
+    assert first_column("data-format.md", "fields: compare") == list(json.loads(CliRunner().invoke(rrm, words).output))
+
+
 @pytest.mark.parametrize("table", ["judgements", "groups"])
 def test_columns_of_the_ledger_are_those_in_the_file(ranked: Path, table: str) -> None:
     connection = sqlite3.connect(ranked / "judge.db")
