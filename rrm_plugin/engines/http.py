@@ -28,6 +28,7 @@ from rrm_plugin.types import Message, Reason
 
 __all__ = ["HttpEngine"]
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 _LONGEST_BACKOFF = 30.0
@@ -146,12 +147,7 @@ class HttpEngine:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
             body = _encode({**settings, "messages": messages})
-
-            async def attempt(server: Server, seconds: float) -> Completion:
-                answer = await client.transport.send(server.chat, body, seconds=seconds, asked=settings)
-                return parse_chat(answer, server)
-
-            completion = await self._retrying(client, attempt)
+            completion = await self._retrying(client, parse_chat, _post_chat, body, settings)
         return self._reply(completion, started)
 
     async def resume(self, messages: Sequence[Message], text: str, sampling: Sampling) -> Reply | None:
@@ -166,7 +162,7 @@ class HttpEngine:
             settings = self._settings(self._model or await self._served_model(client), sampling)
             wanted = Continuation(messages=[dict(each) for each in messages], text=text, settings=settings)
 
-            async def attempt(server: Server, seconds: float) -> Completion | None:
+            async def attempt(client: _Client, server: Server, seconds: float) -> Completion | None:
                 ends = time.monotonic() + seconds
 
                 async def ask(url: URL, fields: Mapping[str, Any] | None) -> bytes:
@@ -176,7 +172,7 @@ class HttpEngine:
 
                 return await resume_on(server, ask, wanted)
 
-            completion = await self._retrying(client, attempt)
+            completion = await self._retrying(client, lambda found, _: found, attempt)
         return None if completion is None else self._reply(completion, started)
 
     async def close(self) -> None:
@@ -232,16 +228,23 @@ class HttpEngine:
             return self._model
         async with client.identifying:
             if self._model is None:
-
-                async def attempt(server: Server, seconds: float) -> Mapping[str, Any]:
-                    url = server.at("models")
-                    return parse_json(await client.transport.send(url, None, seconds=seconds, asked={}), server)
-
-                self._model = _only_model(await self._retrying(client, attempt), str(client.servers))
+                listing = await self._retrying(client, parse_json, _get_models)
+                self._model = _only_model(listing, str(client.servers))
         return self._model
 
-    async def _retrying(self, client: _Client, attempt: Callable[[Server, float], Awaitable[T]]) -> T:
-        """Run attempts until one succeeds, none can, or the time is up."""
+    async def _retrying(
+        self,
+        client: _Client,
+        parse: Callable[[A, Server], T],
+        attempt: Callable[..., Awaitable[A]],
+        *arguments: Any,
+    ) -> T:
+        """Run attempts until one succeeds, none can, or the time is up.
+
+        `attempt` takes the client, a server, the seconds that it has, and `arguments`. They are handed through, not
+        bound in a closure, because hundreds of calls wait here at once and each object of theirs is one more for the
+        garbage collector to visit.
+        """
         servers = client.servers
         deadline = time.monotonic() + self._timeout
         tried = 0
@@ -250,8 +253,8 @@ class HttpEngine:
             server = servers.choose()
             server.in_flight += 1
             try:
-                left = max(0.001, deadline - time.monotonic())
-                result = await attempt(server, min(left, self._attempt_timeout))
+                left = self._timeout if tried == 1 else max(0.001, deadline - time.monotonic())
+                result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
             except Failure as failure:
                 self._note(servers, server, failure)
                 pause = self._pause(client, tried, failure)
@@ -289,6 +292,16 @@ class HttpEngine:
             )
         wait = f"; it asks to wait {failure.wait:g} s" if failure.wait else ""
         return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
+
+
+def _post_chat(
+    client: _Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
+) -> Awaitable[bytes]:
+    return client.transport.send(server.chat, body, seconds=seconds, asked=asked)
+
+
+def _get_models(client: _Client, server: Server, seconds: float) -> Awaitable[bytes]:
+    return client.transport.send(server.at("models"), None, seconds=seconds, asked={})
 
 
 def _encode(fields: Mapping[str, Any]) -> bytes:

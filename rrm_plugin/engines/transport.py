@@ -43,6 +43,7 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._connect_timeout = connect_timeout
+        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE, ttl_dns_cache=300),
             headers=headers,
@@ -93,7 +94,7 @@ class Transport:
             Failure: anything else came, or nothing.
         """
         where = str(url.with_query(None)) if url.query_string else str(url)
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout)
+        timeout = self._timeout_of(seconds)
         method, data = ("GET", None) if body is None else ("POST", _payload(body))
         try:
             async with self._session.request(
@@ -107,6 +108,12 @@ class Transport:
             return payload
         wait = retry_after(response.headers.get("Retry-After"), time.time())
         raise refusal(response.status, payload, where, asked=asked, wait=wait)
+
+    def _timeout_of(self, seconds: float) -> aiohttp.ClientTimeout:
+        # First attempts, which are nearly all, have the same one.
+        if self._timeout.total != seconds:
+            self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout)
+        return self._timeout
 
     def _lost(self, error: Exception, where: str, seconds: float) -> Failure:
         status: int | None = None
