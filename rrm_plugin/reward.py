@@ -22,6 +22,7 @@ import weakref
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from rrm_plugin import miniature
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_settings
 from rrm_plugin.engines import Engine, Sampling
@@ -51,7 +52,8 @@ class RRMJudge:
     """A Reward Reasoning Model as judge of pairs, scorer of groups and reward of a trainer.
 
     Args:
-        model: name of the judge model, as its server or the hub knows it.
+        model: name of the judge model, as its server or the hub knows it; "miniature" is the tiny one that comes with
+            the package, for `engine="transformers"`.
         engine: where it runs: a server's URL (or several), "transformers", "vllm", "replay:FILE", "scripted:longer", or
             an `Engine`.
         schedule: which responses of a group meet: round_robin, circulant:k, swiss:r, knockout, reference, random:k, or
@@ -111,6 +113,8 @@ class RRMJudge:
         _check("votes", votes, isinstance(votes, int) and votes >= 1, "a whole number from 1")
         _check("num_generations", num_generations, num_generations is None or num_generations >= 1, "a number from 1")
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
+        if model == miniature.NAME and engine == "transformers":
+            model, prompt, engine_options = miniature.settings(prompt, engine_options)
         self.tournament = Tournament(
             judge=PairJudge(
                 engine=resolve_engine(engine, model=model, **engine_options),

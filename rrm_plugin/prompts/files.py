@@ -30,7 +30,7 @@ from rrm_plugin.verdicts import Grammar, grammar
 
 __all__ = ["PRESETS", "load_prompt"]
 
-PRESETS = ("rrm", "rm_r1", "arena", "llmbar", "scores", "json")
+PRESETS = ("rrm", "rm_r1", "arena", "llmbar", "scores", "json", "miniature")
 """Names of the templates that come with the package."""
 
 _KEYS = ("name", "description", "grammar", "system", "user", "opening", "headings")

@@ -29,6 +29,7 @@ FLOORS = {
     "background": 2,
     "processes": 2,
     "engines": 2,
+    "miniature": 2,
     "ledger": 2,
     "judge": 2,
     # 3: whole groups, and the object a user builds; "" is the package's own __init__

@@ -1,0 +1,79 @@
+"""Command line of the experiment: plays the stages of all seeds, two at a time, and writes the report.
+
+    python -m examples.experiment                       the experiment as documented: seeds 11, 12 and 13, from nothing
+    python -m examples.experiment --quick               minutes: the judge of the package teaches a fresh policy
+    python -m examples.experiment --seeds 0 --split dev --docs none    to try settings out, without the test questions
+    python -m examples.experiment --report              only the table, charts and page, of what is there
+
+Each stage runs in a process of its own with one thread, and logs into its folder. An interrupted run goes on where it
+stopped; `--fresh` begins again from nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+# Read by the libraries when they are imported: nothing is fetched, and no bars in the logs.
+os.environ.update(HF_HUB_OFFLINE="1", TQDM_DISABLE="1", TOKENIZERS_PARALLELISM="false")
+
+SEEDS = (11, 12, 13)
+"""Fixed before the first of them was run."""
+
+
+def main() -> None:
+    options = _options()
+    if options.stage:
+        _one_stage(options)
+        return
+    # Imported late: a stage's process needs none of it.
+    from examples.experiment.report import write_report
+
+    from examples.experiment.playing import play
+
+    if options.fresh:
+        shutil.rmtree(options.output, ignore_errors=True)
+    if not options.report:
+        play(options.output, options.seeds, options.split, options.workers, options.quick)
+    docs = options.output if options.quick or options.docs == "none" else Path(options.docs)
+    print(write_report(options.output, docs, options.seeds, page=options.docs != "none" and not options.quick))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=_seeds, default=None, help="whole numbers, separated by commas")
+    parser.add_argument("--output", type=Path, default=None, help="folder of models and logs")
+    parser.add_argument("--docs", default="docs", help="where the page and its files go; none for nowhere")
+    parser.add_argument("--split", choices=("test", "dev"), default="test", help="questions to measure on")
+    parser.add_argument("--workers", type=int, default=2, help="stages at a time")
+    parser.add_argument("--quick", action="store_true", help="a short show with the judge of the package")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--fresh", action="store_true", help="throw away what is there")
+    parser.add_argument("--stage", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.seeds = options.seeds or ((1,) if options.quick else SEEDS)
+    options.output = options.output or Path("outputs/experiment-quick" if options.quick else "outputs/experiment")
+    return options
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    return tuple(int(seed) for seed in text.split(","))
+
+
+def _one_stage(options: argparse.Namespace) -> None:
+    import torch
+    import transformers
+
+    from examples.experiment.stages import Run, run_stage
+
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    (seed,) = options.seeds
+    run_stage(Run(folder=options.output, seed=seed, split=options.split, quick=options.quick), options.stage)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Plays the stages of all seeds, each in a process of its own, a few at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from examples.experiment.stages import Run, stages
+
+__all__ = ["play"]
+
+Task = tuple[int, str]
+"""A seed and the name of a stage."""
+
+
+def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bool) -> None:
+    """Plays what is not done yet, and writes down how long that took.
+
+    Raises:
+        SystemExit: a stage failed; shows the end of its log.
+    """
+    began = time.perf_counter()
+    runs = {seed: Run(folder=folder, seed=seed, split=split, quick=quick) for seed in seeds}
+    tasks = [(seed, name) for name in stages(quick) for seed in seeds]
+    done = {task for task in tasks if runs[task[0]].results(task[1]) is not None}
+    waiting = [task for task in tasks if task not in done]
+    playing: dict[Future[None], Task] = {}
+    with ThreadPoolExecutor(workers) as pool:
+        while waiting or playing:
+            for task in [task for task in waiting if _ready(task, done, quick)][: workers - len(playing)]:
+                waiting.remove(task)
+                playing[pool.submit(_play_one, runs[task[0]], task[1])] = task
+            for future in wait(playing, return_when=FIRST_COMPLETED).done:
+                future.result()
+                done.add(playing.pop(future))
+    _note_time(folder, time.perf_counter() - began, workers)
+
+
+def _ready(task: Task, done: set[Task], quick: bool) -> bool:
+    seed, name = task
+    return all((seed, need) in done for need in stages(quick)[name].needs)
+
+
+def _play_one(run: Run, name: str) -> None:
+    folder = run.at(name)
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-m", "examples.experiment", "--stage", name, "--seeds", str(run.seed)]
+    command += ["--output", str(run.folder), "--split", run.split, *(["--quick"] if run.quick else [])]
+    print(f"seed {run.seed}: {name} begins", flush=True)
+    with (folder / "log.txt").open("w", encoding="utf-8") as log:
+        code = subprocess.run(
+            command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
+        ).returncode
+    if code:
+        tail = "".join((folder / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[-20:])
+        raise SystemExit(f"seed {run.seed}: {name} failed\n{tail}")
+    found = run.results(name) or {}
+    print(f"seed {run.seed}: {name} took {found['seconds']:.0f} s{_news(found)}", flush=True)
+
+
+def _news(found: dict) -> str:
+    before, after = found.get("before"), found.get("after")
+    if isinstance(before, dict) and isinstance(after, dict):
+        orders = ("first_order", "swapped_order", "agreement")
+        return ": " + ", ".join(f"{name} {before[name]} -> {after[name]}" for name in orders)
+    return f": pass@1 {before:.1f} -> {after:.1f}" if before is not None and after is not None else ""
+
+
+def _note_time(folder: Path, seconds: float, workers: int) -> None:
+    """Adds to the time noted before: a run may have been interrupted."""
+    file = folder / "time.json"
+    before = json.loads(file.read_text(encoding="utf-8"))["wall_seconds"] if file.is_file() else 0.0
+    noted = {"wall_seconds": round(before + seconds, 1), "workers": workers, "cpus": os.cpu_count()}
+    file.write_text(json.dumps(noted) + "\n", encoding="utf-8")
