@@ -11,7 +11,11 @@ CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-TEXTS = ["the sky is blue because air scatters blue light", "which of these two answers is better and why", "0123456789"]
+TEXTS = [
+    "the sky is blue because air scatters blue light",
+    "which of these two answers is better and why",
+    "0123456789",
+]
 
 
 def save_tiny_model(folder: Path, seed: int = 0) -> Path:
