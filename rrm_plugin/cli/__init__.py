@@ -8,6 +8,7 @@ import click
 
 from rrm_plugin.cli.compare import compare
 from rrm_plugin.cli.rank import rank
+from rrm_plugin.cli.train_data import train_data
 
 __all__ = ["main"]
 
@@ -24,3 +25,4 @@ def main(verbose: bool) -> None:
 
 main.add_command(compare)
 main.add_command(rank)
+main.add_command(train_data)
