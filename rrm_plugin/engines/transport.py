@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from yarl import URL
 
+from rrm_plugin.engines.deadlines import Deadlines
 from rrm_plugin.engines.wire import Failure, refusal, retry_after
 from rrm_plugin.errors import EngineError
 from rrm_plugin.types import Reason
@@ -43,11 +44,13 @@ class Transport:
         self._loop = asyncio.get_running_loop()
         self._pid = os.getpid()
         self._connect_timeout = connect_timeout
-        self._timeout = aiohttp.ClientTimeout(sock_connect=connect_timeout)
+        self._deadlines = Deadlines(self._loop)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEPALIVE, ttl_dns_cache=300),
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),
+            # Not aiohttp's total timeout: see `Deadlines` for why.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout),
             trust_env=trust_env,
         )
 
@@ -94,26 +97,30 @@ class Transport:
             Failure: anything else came, or nothing.
         """
         where = str(url.with_query(None)) if url.query_string else str(url)
-        timeout = self._timeout_of(seconds)
+        if self._session.closed:
+            raise Failure(EngineError("the engine was closed"), at_fault=False)
         method, data = ("GET", None) if body is None else ("POST", _payload(body))
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
+        self._deadlines.enter(task, seconds)
         try:
-            async with self._session.request(
-                method, url, data=data, timeout=timeout, allow_redirects=False
-            ) as response:
+            async with self._session.request(method, url, data=data, allow_redirects=False) as response:
                 payload = await _read(response, where)
+        except asyncio.CancelledError:
+            if self._deadlines.leave(task) and task.uncancel() <= cancelling:
+                raise self._lost(TimeoutError(), where, seconds) from None
+            raise
         except (aiohttp.ClientError, OSError, ValueError) as error:
             # Not chained: an aiohttp error may carry the request's headers, and with them the key.
             raise self._lost(error, where, seconds) from None
+        finally:
+            if self._deadlines.leave(task):
+                task.uncancel()
         if response.status == 200:
             return payload
         wait = retry_after(response.headers.get("Retry-After"), time.time())
         raise refusal(response.status, payload, where, asked=asked, wait=wait)
-
-    def _timeout_of(self, seconds: float) -> aiohttp.ClientTimeout:
-        # First attempts, which are nearly all, have the same one.
-        if self._timeout.total != seconds:
-            self._timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=self._connect_timeout)
-        return self._timeout
 
     def _lost(self, error: Exception, where: str, seconds: float) -> Failure:
         status: int | None = None

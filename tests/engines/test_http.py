@@ -605,6 +605,26 @@ def test_a_cancelled_call_frees_its_slot_and_its_connection():
     asyncio.run(run())
 
 
+def test_closing_ends_the_calls_under_way():
+    arrived = asyncio.Event()
+
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        arrived.set()
+        await asyncio.Event().wait()
+        return chat()
+
+    async def run() -> None:
+        async with serve(handler) as server:
+            judge = made(server.url)
+            call = asyncio.create_task(judge.generate(MESSAGES, SAMPLING))
+            await arrived.wait()
+            await judge.close()
+            with pytest.raises(EngineError, match="closed"):
+                await asyncio.wait_for(call, 5)
+
+    asyncio.run(run())
+
+
 def test_one_connection_serves_call_after_call():
     peers = set()
 
