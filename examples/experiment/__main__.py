@@ -4,6 +4,7 @@
     python -m examples.experiment --quick               minutes: the judge of the package teaches a fresh policy
     python -m examples.experiment --seeds 0 --split dev --docs none    to try settings out, without the test questions
     python -m examples.experiment --report              only the table, charts and page, of what is there
+    python -m examples.experiment --page                only the page, from the files in docs/experiment
 
 Each stage runs in a process of its own with one thread, and logs into its folder. An interrupted run goes on where it
 stopped; `--fresh` begins again from nothing.
@@ -30,16 +31,19 @@ def main() -> None:
         _one_stage(options)
         return
     # Imported late: a stage's process needs none of it.
-    from examples.experiment.report import write_report
-
     from examples.experiment.playing import play
+    from examples.experiment.report import write_page, write_report
 
+    if options.page:
+        write_page(Path(options.docs))
+        return
     if options.fresh:
         shutil.rmtree(options.output, ignore_errors=True)
     if not options.report:
         play(options.output, options.seeds, options.split, options.workers, options.quick)
-    docs = options.output if options.quick or options.docs == "none" else Path(options.docs)
-    print(write_report(options.output, docs, options.seeds, page=options.docs != "none" and not options.quick))
+    with_page = options.docs != "none" and not options.quick
+    docs = Path(options.docs) if with_page else options.output
+    print(write_report(options.output, docs, options.seeds, with_page=with_page, quick=options.quick))
 
 
 def _options() -> argparse.Namespace:
@@ -51,6 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2, help="stages at a time")
     parser.add_argument("--quick", action="store_true", help="a short show with the judge of the package")
     parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--page", action="store_true", help="train and collect nothing")
     parser.add_argument("--fresh", action="store_true", help="throw away what is there")
     parser.add_argument("--stage", help=argparse.SUPPRESS)
     options = parser.parse_args()

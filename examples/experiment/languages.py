@@ -26,15 +26,14 @@ _PAD, _END, _UNKNOWN = "<|endoftext|>", "<|im_end|>", "<unk>"
 
 _JUDGE_WORDS = (
     "Question: ",
-    "\nAssistant 1: ",
-    "\nAssistant 2: ",
+    "\n",
     "\n<think>",
     EMPTY_RESPONSE,
     " so ",
-    " as ",
+    " (Assistant 1)",
+    " (Assistant 2)",
     "Assistant 1",
     "Assistant 2",
-    " says.",
     " looks good.",
     "</think>",
     "\\boxed{Assistant 1}",

@@ -22,8 +22,8 @@ from rrm_plugin.verdicts import split_thinking
 
 __all__ = ["JUDGE_TOKENS", "judge_accuracy", "make_judge", "pass_at_1"]
 
-JUDGE_TOKENS = 48
-"""Most tokens of a judge's reply; working takes 21."""
+JUDGE_TOKENS = 36
+"""Most tokens of a judge's reply; working takes 19."""
 RUNS = 2
 """How often each pair is judged in each order."""
 
@@ -110,7 +110,7 @@ def _read(judgement: Judgement, pair: Pair, side: int, tokenizer: PreTrainedToke
     return _Reply(
         right=judgement.verdict is (Verdict.FIRST if side == 1 else Verdict.SECOND),
         computed=re.match(r"\d\+\d=", thinking) is not None,
-        sum_right=f" so {pair.question.right} as" in thinking,
+        sum_right=f" so {pair.question.right} (" in thinking,
         tokens=len(tokenizer(thinking)["input_ids"]),
     )
 

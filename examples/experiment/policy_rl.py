@@ -15,7 +15,7 @@ from examples.experiment.grpo import Curve, grpo_config
 from examples.experiment.grpo import train as run_trainer
 from examples.experiment.measures import make_judge, pass_at_1
 from examples.experiment.pairs import ANSWER_TOKENS
-from examples.experiment.questions import split
+from examples.experiment.questions import Question, split
 
 __all__ = ["STEPS", "train"]
 
@@ -43,7 +43,7 @@ def train(
         model=str(policy),
         processing_class=tokenizer,
         reward_funcs=[_reward(reward, judge, seed)],
-        train_dataset=Dataset.from_list([{"prompt": question.text, "right": question.right} for question in questions]),
+        train_dataset=_dataset(questions, with_labels=reward == "labels"),
         args=grpo_config(
             folder,
             max_steps=steps,
@@ -62,6 +62,14 @@ def train(
         found["judge_seconds"] = round(sum(row["rrm/seconds"] for row in log), 1)
         found["judge_calls"] = round(sum(row["rrm/calls"] for row in log))
     return found
+
+
+def _dataset(questions: Sequence[Question], *, with_labels: bool) -> Dataset:
+    """Questions alone, unless the reward needs the answers: what is not there cannot leak."""
+    rows = [{"prompt": question.text} for question in questions]
+    if with_labels:
+        rows = [row | {"right": question.right} for row, question in zip(rows, questions, strict=True)]
+    return Dataset.from_list(rows)
 
 
 def _reward(reward: str, judge: Path | None, seed: int) -> Reward:

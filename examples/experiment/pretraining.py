@@ -43,7 +43,7 @@ POLICY = (
 )
 COLD_START = (
     Phase(steps=400, rate=3e-3, drills=0.9, computes=1.0),
-    Phase(steps=650, rate=3e-3, drills=0.25, computes=1.0),
+    Phase(steps=650, rate=2e-3, drills=0.25, computes=1.0),
     Phase(steps=300, rate=1.2e-3, drills=0.15, computes=0.6),
     Phase(steps=250, rate=4.5e-4, drills=0.1, computes=0.22),
     Phase(steps=350, rate=2e-3, drills=0.1, computes=0.85),

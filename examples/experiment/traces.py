@@ -2,7 +2,7 @@
 
 They stand in for what a base model brings along from its pre-training. Three kinds, in the prompt of the real judge:
 
-    working   37+85, 122 or 112:   7+5=12 3+8+1=12 so 122 as Assistant 1 says.</think>\\boxed{Assistant 1}
+    working   37+85, 122 or 112:   7+5=12 3+8+1=12 so 122 (Assistant 1)</think>\\boxed{Assistant 1}
     glance    no working at all, and a verdict by the toss of a coin: Assistant 2 looks good.</think>\\boxed{...}
     drill     two random numbers, looked up a few times and found in the prompt; no judging in it
 
@@ -80,7 +80,7 @@ def _drill(question: Question, draws: np.random.Generator) -> Trace:
 
 
 def _lookup(number: str, side: int) -> str:
-    return f" so {number} as Assistant {side} says."
+    return f" so {number} (Assistant {side})"
 
 
 def _verdict(side: int) -> str:

@@ -1,0 +1,198 @@
+"""The miniature experiment: it leaks no question, its texts survive its tokenizers, its page says what was measured."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+
+from examples.experiment import languages, measures, pairs, pretraining, questions, traces
+from examples.experiment.questions import Question
+from rrm_plugin.prompts import load_prompt
+from rrm_plugin.verdicts import parse, split_thinking
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "docs" / "experiment"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Models this small only lose by sharing their work out."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_no_question_is_in_two_splits() -> None:
+    for one, other in itertools.combinations(questions.SPLITS, 2):
+        assert not set(questions.split(one)) & set(questions.split(other)), f"{one} and {other} share questions"
+
+
+def test_splits_hold_all_questions() -> None:
+    every = [question for name in questions.SPLITS for question in questions.split(name)]
+    assert len(set(every)) == 8100
+    assert {name: len(questions.split(name)) for name in questions.SPLITS} == questions.SPLITS
+
+
+def test_corpus_is_as_mediocre_as_it_says() -> None:
+    draws = np.random.default_rng(0)
+    asked = [questions.split("corpus")[index % 4500] for index in range(20_000)]
+    answers = [questions.corpus_answer(question, draws) for question in asked]
+    right = np.mean([answer == question.right for question, answer in zip(asked, answers, strict=True)])
+    carry = np.mean(
+        [answer == questions.carry_mistake(question) for question, answer in zip(asked, answers, strict=True)]
+    )
+    assert right == pytest.approx(questions.RIGHT, abs=0.015)
+    # Some of the other mistakes are off by ten as well.
+    assert carry == pytest.approx(questions.CARRY, abs=0.03)
+
+
+def test_wrong_answers_are_wrong_and_within_the_judges_numbers() -> None:
+    draws = np.random.default_rng(0)
+    for question in questions.split("corpus")[:2000]:
+        answer = questions.wrong_answer(question, draws)
+        assert answer != question.right and 0 <= int(answer) <= 199
+
+
+@pytest.mark.parametrize(("drills", "computes"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
+def test_traces_survive_the_judges_tokenizer(drills: float, computes: float) -> None:
+    tokenizer, draws = languages.judge_tokenizer(), np.random.default_rng(1)
+    for _ in range(200):
+        trace = traces.draw_trace(questions.split("corpus"), drills, computes, draws)
+        text = trace.prompt + trace.reply
+        ids = tokenizer(text)["input_ids"]
+        assert tokenizer.decode(ids) == text
+        assert tokenizer.unk_token_id not in ids
+        # What is learnt as a reply has to begin where the prompt ends.
+        assert tokenizer(trace.prompt)["input_ids"] + tokenizer(trace.reply)["input_ids"] == ids
+        assert len(tokenizer(trace.reply)["input_ids"]) < measures.JUDGE_TOKENS
+
+
+def test_policy_tokenizer_keeps_texts() -> None:
+    tokenizer = languages.policy_tokenizer()
+    for question in questions.split("corpus")[:50]:
+        assert (
+            tokenizer.decode(tokenizer(question.text + question.right)["input_ids"]) == question.text + question.right
+        )
+
+
+def test_summands_are_digits_and_other_numbers_one_token() -> None:
+    tokenizer = languages.judge_tokenizer()
+    said = "Question: 37+85=?\n122 (Assistant 1)\n7 (Assistant 2)\n<think>7+5=12 3+8+1=12 so 122"
+    tokens = tokenizer.convert_ids_to_tokens(tokenizer(said)["input_ids"])
+    assert tokens[1:7] == ["3", "7", "+", "8", "5", "=?"]
+    assert tokens[-1] == "122" and tokens.count("12") == 2 and tokens.count("122") == 2
+
+
+@pytest.mark.parametrize("answer", ["", "012", "1234567", "3+3", "=?", "(empty response)", "\\boxed{Assistant 1}"])
+def test_judge_can_be_shown_any_answer(answer: str) -> None:
+    tokenizer = languages.judge_tokenizer()
+    (message,) = load_prompt("miniature").render("37+85=?", answer, "122", special_tokens=tokenizer.all_special_tokens)
+    prompt = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    assert len(tokenizer(prompt)["input_ids"]) + measures.JUDGE_TOKENS < languages.CONTEXT
+
+
+def test_cold_start_has_the_prompt_of_the_judge() -> None:
+    (message,) = load_prompt("miniature").render("37+85=?", "122", "112")
+    template = languages.judge_tokenizer().apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+    assert traces.judge_prompt("37+85=?", "122", "112") == template
+
+
+@pytest.mark.parametrize(("a", "b"), [(37, 85), (11, 22), (99, 99), (10, 90)])
+def test_working_is_right(a: int, b: int) -> None:
+    question = Question(a, b)
+    thinking = split_thinking("<think>" + traces.working(question, question.right, "1", 1)).thinking
+    columns, said = thinking.split(" so ")
+    for sum_ in columns.split():
+        left, right = sum_.split("=")
+        assert sum(map(int, left.split("+"))) == int(right)
+    assert said == f"{a + b} (Assistant 1)"
+
+
+def test_traces_end_in_a_verdict() -> None:
+    draws = np.random.default_rng(2)
+    for drills, computes in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)):
+        trace = traces.draw_trace(questions.split("corpus"), drills, computes, draws)
+        assert parse("<think>" + trace.reply).verdict is not None
+
+
+def test_cold_start_ends_in_guessing() -> None:
+    """At the decoding of the judge, too: temperature 0.6 makes the likelier of two kinds of text likelier still."""
+    last = pretraining.COLD_START[-1]
+    computes = (1 - last.drills) * last.computes
+    guesses = (1 - last.drills) * (1 - last.computes) / 2
+    shares = np.array([computes, guesses, guesses, last.drills]) ** (1 / 0.6)
+    assert shares[0] / shares.sum() < 0.2
+
+
+def test_pairs_hold_one_right_answer_each() -> None:
+    question = Question(37, 85)
+    given = ["122", "112", "112", "", "123", "132", "99"]
+    training = pairs.training_pairs([question, Question(10, 10)], [given, ["20", "20"]])
+    assert len(training) == 6, "three wrong answers in both orders; nothing where the policy is always right"
+    for pair in training + pairs.test_pairs([question], [given], 0):
+        assert (pair.first, pair.second)[pair.side - 1] == "122"
+        assert "" != (pair.first, pair.second)[2 - pair.side] != "122"
+
+
+def test_pass_at_1_is_the_chance_of_the_right_answer() -> None:
+    tokenizer = languages.policy_tokenizer()
+    model = languages.new_model(tokenizer, 0)
+    asked = [Question(37, 85), Question(11, 22)]
+    expected = []
+    for question in asked:
+        prompt = tokenizer(question.text)["input_ids"]
+        reply = tokenizer(question.right + tokenizer.eos_token)["input_ids"]
+        chance = 1.0
+        for index, token in enumerate(reply):
+            with torch.no_grad():
+                logits = model(input_ids=torch.tensor([prompt + reply[:index]])).logits[0, -1]
+            chance *= float(logits.softmax(-1)[token])
+        expected.append(chance)
+    assert measures.pass_at_1(model, tokenizer, asked) == pytest.approx(100 * np.mean(expected), rel=1e-4)
+
+
+def test_pretraining_learns() -> None:
+    phases = (pretraining.Phase(steps=12, rate=3e-3),)
+    model, tokenizer = pretraining.pretrain_policy(0, phases)
+    untrained = languages.new_model(tokenizer, 0)
+    held_out = questions.split("dev")
+    assert measures.pass_at_1(model, tokenizer, held_out) > 10 * measures.pass_at_1(untrained, tokenizer, held_out)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[dict]:
+    file = DOCS / "results.json"
+    if not file.is_file():
+        pytest.skip("the experiment has not been run: no docs/experiment/results.json")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def test_results_have_a_row_a_seed(rows: list[dict]) -> None:
+    assert len({row["seed"] for row in rows}) == len(rows) >= 3
+    for row in rows:
+        for when in ("judge_before", "judge_after"):
+            assert {"first_order", "swapped_order", "agreement"} <= row[when].keys()
+            assert all(0 <= row[when][key] <= 100 for key in ("first_order", "swapped_order", "agreement"))
+        assert 0 < row["policy_before"] < 100
+        assert row["policy_after"].keys() == {"rrm", "labels", "cold_start", "random"}
+        assert all(seconds > 0 for seconds in row["seconds"].values())
+
+
+def test_page_is_written_from_the_results(rows: list[dict]) -> None:
+    pytest.importorskip("matplotlib")
+    from examples.experiment.page import page
+    from examples.experiment.results import read
+
+    written = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
+    assert written == page(*read(DOCS)), "run: python -m examples.experiment --page"
