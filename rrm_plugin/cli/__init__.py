@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from rrm_plugin.cli.cold_start import cold_start
 from rrm_plugin.cli.compare import compare
 from rrm_plugin.cli.rank import rank
 from rrm_plugin.cli.train_data import train_data
@@ -23,6 +24,7 @@ def main(verbose: bool) -> None:
     )
 
 
+main.add_command(cold_start)
 main.add_command(compare)
 main.add_command(rank)
 main.add_command(train_data)

@@ -38,11 +38,15 @@ ENGINE_OPTIONS = ("config", "engine", "model", "temperature", "reply_tokens", "t
 Command = Callable[..., Any]
 
 
-def engine_options(command: Command) -> Command:
-    """Adds the options of the judge model to a command."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+def engine_options(*, ledger: bool) -> Callable[[Command], Command]:
+    """Adds the options of the judge model to a command, with or without that of a ledger."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(_OPTIONS if ledger else _OPTIONS[:-1]):
+            command = option(command)
+        return command
+
+    return add
 
 
 def prompt_of(prompt: str | None, config: str | None) -> tuple[JudgePrompt, bool]:

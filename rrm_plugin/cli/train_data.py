@@ -59,7 +59,7 @@ __all__ = ["train_data"]
     help="How much longer one sampled answer of a pair may be.",
 )
 @click.option("--difficulty", type=click.IntRange(min=1), metavar="N", help="Drop pairs the judge gets right N of N.")
-@engine_options
+@engine_options(ledger=True)
 @plain_errors
 def train_data(sources: Sequence[str], out: Path, **options: Any) -> None:
     """Make rows to train a judge on, for TRL, OpenRLHF and verl.
