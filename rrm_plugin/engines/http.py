@@ -42,6 +42,8 @@ class _Client:
     servers: Servers
     slots: asyncio.Semaphore
     identifying: asyncio.Lock = field(default_factory=asyncio.Lock)
+    unidentified: tuple[int, EngineError | None] = (0, None)
+    """How often the model's name could not be learnt, and what went wrong the last time."""
     random: random.Random = field(default_factory=random.Random)
     """Its own, so that backing off does not draw from the random numbers of a training run."""
 
@@ -226,10 +228,20 @@ class HttpEngine:
     async def _served_model(self, client: _Client) -> str:
         if self._model is not None:
             return self._model
+        failures_before, _ = client.unidentified
         async with client.identifying:
-            if self._model is None:
+            if self._model is not None:
+                return self._model
+            failures, error = client.unidentified
+            if failures > failures_before and error is not None:
+                # Hundreds of calls wait here at once; were each to ask in its turn, they would take hours to fail.
+                raise type(error)(str(error), error.reason, error.retryable) from error
+            try:
                 listing = await self._retrying(client, parse_json, _get_models)
-                self._model = _only_model(listing, str(client.servers))
+            except EngineError as error:
+                client.unidentified = (failures + 1, error)
+                raise
+            self._model = _only_model(listing, str(client.servers))
         return self._model
 
     async def _retrying(

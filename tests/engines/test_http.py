@@ -251,6 +251,25 @@ def test_the_only_served_model_is_taken_and_asked_for_once():
     asyncio.run(run())
 
 
+def test_calls_that_wait_for_the_models_name_fail_together():
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        return failing(503, "still loading")
+
+    async def run() -> None:
+        async with serve(handler) as server:
+            judge = made(server.url, model=None, max_retries=1)
+            calls = (judge.generate(MESSAGES, SAMPLING) for _ in range(20))
+            errors = await asyncio.gather(*calls, return_exceptions=True)
+            assert all(isinstance(error, EngineError) and "still loading" in str(error) for error in errors)
+            assert server.paths == ["/v1/models"] * 2
+            with pytest.raises(EngineError, match="still loading"):
+                await judge.identify()
+            assert server.paths == ["/v1/models"] * 4, "a later call asks again"
+            await judge.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("data", "says"), [([{"id": "a"}, {"id": "b"}], "'a', 'b'"), ([], "names no model"), (3, "no model")]
 )
