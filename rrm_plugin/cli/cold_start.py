@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rrm_plugin.cli.engine_options import engine_options, make_pair_judge, prompt_of
+from rrm_plugin.cli.engine_options import engine_options, make_plain_judge, prompt_of
 from rrm_plugin.cli.options import plain_errors
 from rrm_plugin.cli.progress import Progress
 from rrm_plugin.training.cold_start import ColdStart, write_cold_start
@@ -44,18 +44,17 @@ def cold_start(rows: str, out: Path, **options: Any) -> None:
     on them before its reinforcement learning, where it does not keep to the form of a verdict.
     """
     prompt, _ = prompt_of(options["prompt"], options["config"])
-    judge = make_pair_judge(options, prompt)
-    settings = ColdStart(
-        engine=judge.engine,
-        prompt=prompt,
-        sampling=judge.sampling,
-        samples=options["samples"],
-        per_row=options["per_row"],
-        most=options["most"],
-        require_thinking=options["require_thinking"],
-        force=options["force"],
-        form=options["form"],
-    )
-    with Progress(None, "row") as progress:
+    with make_plain_judge(options, prompt) as judge, Progress(None, "row") as progress:
+        settings = ColdStart(
+            engine=judge.tournament.judge.engine,
+            prompt=prompt,
+            sampling=judge.tournament.judge.sampling,
+            samples=options["samples"],
+            per_row=options["per_row"],
+            most=options["most"],
+            require_thinking=options["require_thinking"],
+            force=options["force"],
+            form=options["form"],
+        )
         summary = write_cold_start(source(rows), out, settings, on_row=lambda: progress.advance(""))
     click.echo(f"{summary.told()} -> {out}", err=True)

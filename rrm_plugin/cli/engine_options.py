@@ -1,4 +1,4 @@
-"""The options of commands that ask a judge model but play no tournament, and the judge call they make."""
+"""The options of commands that ask a judge model but play no tournament, and the judge they make."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import click
 
 from rrm_plugin.cli.options import make_judge
 from rrm_plugin.config import read_settings
-from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import JudgePrompt, load_prompt
+from rrm_plugin.reward import RRMJudge
 
-__all__ = ["ENGINE_OPTIONS", "engine_options", "make_pair_judge", "prompt_of"]
+__all__ = ["ENGINE_OPTIONS", "engine_options", "make_plain_judge", "prompt_of"]
 
 _OPTIONS = (
     click.option(
@@ -60,8 +60,8 @@ def prompt_of(prompt: str | None, config: str | None) -> tuple[JudgePrompt, bool
     return load_prompt(template), bool(settings.get("keep_thinking", False))
 
 
-def make_pair_judge(options: Mapping[str, Any], prompt: JudgePrompt) -> PairJudge:
-    """The judge model that the options describe, asked with `prompt`. Its verdicts are its own, never forced.
+def make_plain_judge(options: Mapping[str, Any], prompt: JudgePrompt) -> RRMJudge:
+    """The judge that the options describe, asked with `prompt`. Its verdicts are the model's own, never forced.
 
     Raises:
         ConfigError: a setting cannot work, or no engine is named.
@@ -69,4 +69,4 @@ def make_pair_judge(options: Mapping[str, Any], prompt: JudgePrompt) -> PairJudg
     given = {name: options[name] for name in ENGINE_OPTIONS if options.get(name) is not None}
     if "reply_tokens" in given:
         given["max_tokens"] = given.pop("reply_tokens")
-    return make_judge({**given, "prompt": prompt, "force_verdict": False}).tournament.judge
+    return make_judge({**given, "prompt": prompt, "force_verdict": False})

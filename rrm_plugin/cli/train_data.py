@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
-from rrm_plugin.cli.engine_options import engine_options, make_pair_judge, prompt_of
+from rrm_plugin.cli.engine_options import engine_options, make_plain_judge, prompt_of
 from rrm_plugin.cli.options import plain_errors
 from rrm_plugin.cli.progress import Progress
 from rrm_plugin.engines.loading import control_tokens
-from rrm_plugin.training.builder import Stage, write_training_data
+from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.checks import Benchmarks, SeenPairs, TokenLimit, load_tokenizer
 from rrm_plugin.training.difficulty import DifficultyFilter
@@ -72,8 +73,9 @@ def train_data(sources: Sequence[str], out: Path, **options: Any) -> None:
     What is not used stands in the rejects file, each row with file, line, column and reason.
     """
     preparation = _preparation(options)
-    judged_by = _stage(options, preparation)
-    with Progress(None, "row") as progress:
+    with ExitStack() as stack:
+        judged_by = _difficulty(options, preparation, stack)
+        progress = stack.enter_context(Progress(None, "row"))
         summary = write_training_data(
             [source(spec) for spec in sources],
             out,
@@ -122,12 +124,12 @@ def _benchmarks(specs: Sequence[str]) -> Benchmarks | None:
     return benchmarks
 
 
-def _stage(options: Mapping[str, Any], preparation: Preparation) -> Stage | None:
+def _difficulty(options: Mapping[str, Any], preparation: Preparation, stack: ExitStack) -> DifficultyFilter | None:
     if not options["difficulty"]:
         return None
     orders: Orders = options["orders"]
-    judge = make_pair_judge(options, preparation.prompt)
-    return DifficultyFilter(judge=judge, times=options["difficulty"], orders=orders)
+    judge = stack.enter_context(make_plain_judge(options, preparation.prompt)).tournament.judge
+    return stack.enter_context(DifficultyFilter(judge, options["difficulty"], orders))
 
 
 def _assignments(values: Iterable[str], option: str) -> dict[str, str]:

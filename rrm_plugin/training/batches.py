@@ -24,8 +24,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrm_plugin.engines.thinking import join_thinking, opening
-from rrm_plugin.errors import ConfigError, GroupError
+from rrm_plugin.errors import ConfigError, GroupError, RRMError
 from rrm_plugin.processes import Alone, Ranks, ranks
+from rrm_plugin.rows import trainer_view
 from rrm_plugin.training.reward import Outcome, RewardRule, partners, verdict_reward
 from rrm_plugin.types import Prompt, Response, Verdict
 
@@ -101,20 +102,40 @@ class JudgeTrainingReward:
         **columns: Any,
     ) -> list[Outcome]:
         """What each reply came to. Arguments and errors as for a call."""
+        if not self.consistency:
+            return self._single(prompts, completions, completion_ids, columns)
+        group = ranks() if self.gather else Alone()
+        try:
+            single = self._single(prompts, completions, completion_ids, columns)
+            pairs = self._column(columns, self.pair_column, len(completions))
+        except RRMError as error:
+            # The other ranks wait for this one: they have to learn of it too.
+            group.gather(error)
+            raise
+        labels = columns[self.label_column]
+        # An evaluation may hold one prompt at a time, and trains nothing.
+        training = trainer_view(columns.get("log_metric")).training
+        return consistent(single, pairs, labels, self.rule, group, needed=training)
+
+    def _single(
+        self,
+        prompts: Sequence[Prompt],
+        completions: Sequence[Response],
+        completion_ids: Sequence[Sequence[int]] | None,
+        columns: Mapping[str, Any],
+    ) -> list[Outcome]:
+        """What each reply came to by itself."""
         trainer = getattr(columns.get("log_metric"), "__self__", None)
         rule = self._rule_of(trainer, prompts)
         labels = self._column(columns, self.label_column, len(completions))
         ids = completion_ids if completion_ids is not None else [None] * len(completions)
-        single = []
+        outcomes = []
         for completion, label, own in zip(completions, labels, ids, strict=True):
             finished = _finished(own, trainer)
             text = _text(completion, cut=not finished)
             tokens = None if own is None else len(own)
-            single.append(verdict_reward(text, label, finished=finished, tokens=tokens, rule=rule))
-        if not self.consistency:
-            return single
-        pairs = self._column(columns, self.pair_column, len(completions))
-        return consistent(single, pairs, labels, rule, ranks() if self.gather else Alone())
+            outcomes.append(verdict_reward(text, label, finished=finished, tokens=tokens, rule=rule))
+        return outcomes
 
     def _column(self, columns: Mapping[str, Any], name: str, rows: int) -> Sequence[Any]:
         values = columns.get(name)
@@ -134,7 +155,13 @@ class JudgeTrainingReward:
 
 
 def consistent(
-    outcomes: Sequence[Outcome], pairs: Sequence[str], labels: Sequence[int | str], rule: RewardRule, group: Ranks
+    outcomes: Sequence[Outcome],
+    pairs: Sequence[str],
+    labels: Sequence[int | str],
+    rule: RewardRule,
+    group: Ranks,
+    *,
+    needed: bool = True,
 ) -> list[Outcome]:
     """The outcomes where `right` is paid only for being right in both orders of a pair.
 
@@ -142,17 +169,22 @@ def consistent(
 
     Args:
         group: the ranks whose replies may be partners; each of them has to call this.
+        needed: whether a batch in which no reply has a partner is an error.
 
     Raises:
         GroupError: no reply on any rank has a partner.
+        RRMError: another rank has raised it.
     """
     own = [
         (str(pair), int(label), outcome.correct) for pair, label, outcome in zip(pairs, labels, outcomes, strict=True)
     ]
     parts = group.gather(own)
+    for part in parts:
+        if isinstance(part, RRMError):
+            raise part
     everyone = [member for part in parts for member in part]
     found = partners([pair for pair, _, _ in everyone], [label for _, label, _ in everyone])
-    if everyone and not any(index is not None for index in found):
+    if needed and everyone and not any(index is not None for index in found):
         raise GroupError(
             "consistency needs both orders of a pair in one batch, and this batch has no such pair: make the data with "
             "--orders both, set shuffle_dataset=False, and let a generation batch hold an even number of prompts"

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.engines.base import Engine, Reply, Sampling
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.prompts import JudgePrompt, load_prompt
@@ -151,14 +152,17 @@ def write_cold_start(
         asked = (_sampled(question, settings, vote, answered) for vote in range(settings.samples))
         return question, await asyncio.gather(*asked)
 
-    results = in_order(_questions(rows, found, enough), ask, settings.engine)
-    for question, samples in results:
-        on_row()
-        _count(samples, summary)
-        right = list(dict.fromkeys(sample.text for sample in samples if sample.correct))
-        found[question.label] += [_row(question, text, settings.form) for text in right[: settings.per_row]]
-        if enough is not None and min(map(len, found.values())) >= enough:
-            break
+    loop = BackgroundLoop("rrm-cold-start")
+    try:
+        for question, samples in in_order(loop, _questions(rows, found, enough), ask):
+            on_row()
+            _count(samples, summary)
+            right = list(dict.fromkeys(sample.text for sample in samples if sample.correct))
+            found[question.label] += [_row(question, text, settings.form) for text in right[: settings.per_row]]
+            if enough is not None and min(map(len, found.values())) >= enough:
+                break
+    finally:
+        loop.close(settings.engine.close())
     _write(out, found, enough, summary)
     return summary
 

@@ -22,17 +22,19 @@ WINDOW = 256
 
 
 def in_order(
-    items: Iterable[Item], work: Callable[[Item], Coroutine[Any, Any, Result]], engine: Engine, window: int = WINDOW
+    loop: BackgroundLoop,
+    items: Iterable[Item],
+    work: Callable[[Item], Coroutine[Any, Any, Result]],
+    window: int = WINDOW,
 ) -> Iterator[Result]:
-    """The results of `work`, in the order of the items; the engine is closed at the end.
+    """The results of `work`, in the order of the items.
 
     Args:
+        loop: where the work is done; several streams over the same engine have to share one.
         items: read as far ahead as the window is wide.
         work: what is done with an item; an exception ends the iteration.
-        engine: whose clients belong to the loop that this makes.
         window: most items under way.
     """
-    loop = BackgroundLoop("rrm-training")
     pending: deque[asyncio.Task[Result]] = deque()
     try:
         for item in items:
@@ -44,7 +46,6 @@ def in_order(
     finally:
         if pending:
             loop.run(_cancelled(pending))
-        loop.close(engine.close())
 
 
 async def _started(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:

@@ -156,6 +156,31 @@ def test_the_other_order_may_be_on_another_rank():
     assert [(outcome.reward, outcome.both_right) for outcome in theirs] == [(1.0, True), (-1.0, None)]
 
 
+def test_an_error_on_one_rank_reaches_the_others(monkeypatch):
+    told = []
+
+    class Telling(Rank):
+        def gather(self, item):
+            told.append(item)
+            return [item]
+
+    monkeypatch.setattr("rrm_plugin.training.batches.ranks", lambda: Telling(0, []))
+    with pytest.raises(ConfigError, match="label must be"):
+        paid(JudgeTrainingReward(consistency=True), [ONE], ["A"], pair=["a"])
+    (error,) = told
+    with pytest.raises(ConfigError, match="label must be"):
+        consistent([verdict_reward(ONE, 1)], ["a"], [1], RewardRule(), Rank(0, [[("a", 1, True)], error]))
+
+
+def test_an_evaluation_of_one_prompt_at_a_time_is_no_error():
+    trainer = Trainer()
+    trainer.model = SimpleNamespace(training=False)
+    assert paid(JudgeTrainingReward(consistency=True), [ONE, TWO], [1, 1], trainer, pair=["a", "a"]) == [1.0, -1.0]
+    trainer.model.training = True
+    with pytest.raises(GroupError):
+        paid(JudgeTrainingReward(consistency=True), [ONE, TWO], [1, 1], trainer, pair=["a", "a"])
+
+
 def test_rule_and_settings_do_not_mix():
     with pytest.raises(ConfigError, match="not both"):
         JudgeTrainingReward(RewardRule(), right=2.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -46,9 +47,9 @@ def sift(tmp_path, rows, reply, times=3, orders="random"):
         return reply(messages)
 
     judge = PairJudge(engine=ScriptedEngine(counted), prompt=load_prompt("rrm"), sampling=Sampling())
-    stage = DifficultyFilter(judge=judge, times=times, orders=orders)
     made = write(tmp_path / "in.jsonl", rows)
-    summary = write_training_data([made], tmp_path / "out.jsonl", Preparation(), orders=orders, stage=stage)
+    with DifficultyFilter(judge, times, orders) as stage:
+        summary = write_training_data([made], tmp_path / "out.jsonl", Preparation(), orders=orders, stage=stage)
     rejects = [json.loads(line) for line in (tmp_path / "out.jsonl.rejects.jsonl").read_text().splitlines()]
     written = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
     return summary, rejects, written, calls
@@ -93,3 +94,31 @@ def test_an_engine_that_never_answers_ends_the_run(tmp_path):
 
     with pytest.raises(EngineUnavailableError, match="no route"):
         sift(tmp_path, pairs(100), reply)
+
+
+def test_sources_that_are_mixed_share_one_engine_and_one_loop(tmp_path):
+    loops = set()
+
+    class Local(ScriptedEngine):
+        closed = 0
+
+        async def close(self):
+            self.closed += 1
+
+    async def reply(messages):
+        loops.add(asyncio.get_running_loop())
+        return verdict(first_is_good(messages) != ("hard" in messages[-1]["content"]))
+
+    engine = Local(reply)
+    judge = PairJudge(engine=engine, prompt=load_prompt("rrm"), sampling=Sampling())
+    sources = [
+        write(tmp_path / "a.jsonl", pairs(20) + pairs(20, "hard")),
+        write(tmp_path / "b.jsonl", pairs(9, "hard b")),
+    ]
+    with DifficultyFilter(judge, 1) as stage:
+        summary = write_training_data(
+            sources, tmp_path / "out.jsonl", Preparation(), weights={"a": 1, "b": 1}, stage=stage
+        )
+        assert engine.closed == 0
+    assert summary.sources["a"].pairs == 10 and summary.sources["b"].pairs == 9
+    assert len(loops) == 1 and engine.closed == 1
