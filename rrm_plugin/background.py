@@ -24,20 +24,22 @@ class BackgroundLoop:
 
     def __init__(self, name: str = "rrm") -> None:
         self._name = name
-        self._start_lock = threading.Lock()
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
-        self._pid = 0
+        self._pid = os.getpid()
 
     def run(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Runs `work` to its end and returns what it returns; an interrupt here cancels it there.
 
         Raises:
-            RuntimeError: when called from this very loop, where waiting could never end.
+            RuntimeError: when called from this very loop, where waiting could never end; or closed meanwhile.
         """
         future = self._submit(work)
         try:
             return future.result()
+        except concurrent.futures.CancelledError as error:
+            raise RuntimeError("the judge was closed while it was at work") from error
         except BaseException:
             future.cancel()
             raise
@@ -47,39 +49,38 @@ class BackgroundLoop:
         return await asyncio.wrap_future(self._submit(work))
 
     def close(self, last: Coroutine[Any, Any, Any] | None = None, patience: float = 5.0) -> None:
-        """Runs `last` on the loop, then ends loop and thread. Harmless when nothing was started."""
-        loop, thread = self._loop, self._thread
+        """Cancels what is under way, runs `last`, then ends loop and thread. Harmless when nothing was started."""
+        with self._lock:
+            # What is submitted from here on goes to a new loop, and what was submitted before is cancelled below.
+            loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
         if loop is None or thread is None or self._pid != os.getpid() or not thread.is_alive():
             if last is not None:
                 last.close()
             return
-        if last is not None:
-            future = asyncio.run_coroutine_threadsafe(last, loop)
-            concurrent.futures.wait([future], timeout=patience)
+        ending = asyncio.run_coroutine_threadsafe(_end(last), loop)
+        concurrent.futures.wait([ending], timeout=patience)
         loop.call_soon_threadsafe(loop.stop)
-        thread.join(patience)
-        self._loop = self._thread = None
+        if thread is not threading.current_thread():
+            thread.join(patience)
 
     def _submit(self, work: Coroutine[Any, Any, Result]) -> concurrent.futures.Future[Result]:
-        loop = self._running()
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise RuntimeError(
-                "a synchronous call was made from inside the judge's own event loop; await the async method"
-            )
-        return asyncio.run_coroutine_threadsafe(work, loop)
+        if self._pid != os.getpid():
+            # A fork copies the object, perhaps with its lock held, but no thread: the child needs its own of both.
+            self.__init__(self._name)
+        with self._lock:
+            if threading.current_thread() is self._thread:
+                work.close()
+                raise RuntimeError(
+                    "a synchronous call was made from inside the judge's own event loop; await the async method"
+                )
+            return asyncio.run_coroutine_threadsafe(work, self._running())
 
     def _running(self) -> asyncio.AbstractEventLoop:
-        with self._start_lock:
-            # A fork copies the object, but no thread: the child needs a loop of its own.
-            if self._loop is None or self._pid != os.getpid():
-                self._loop = asyncio.new_event_loop()
-                self._pid = os.getpid()
-                self._thread = threading.Thread(
-                    target=_serve, args=(self._loop,), name=f"{self._name}-loop", daemon=True
-                )
-                self._thread.start()
-            return self._loop
+        if self._loop is None:
+            self._loop = asyncio.new_event_loop()
+            self._thread = threading.Thread(target=_serve, args=(self._loop,), name=f"{self._name}-loop", daemon=True)
+            self._thread.start()
+        return self._loop
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_name": self._name}
@@ -88,12 +89,23 @@ class BackgroundLoop:
         self.__init__(state["_name"])
 
 
+async def _end(last: Coroutine[Any, Any, Any] | None) -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    if last is not None:
+        await last
+
+
 def _serve(loop: asyncio.AbstractEventLoop) -> None:
     asyncio.set_event_loop(loop)
     try:
         loop.run_forever()
     finally:
-        for task in asyncio.all_tasks(loop):
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
             task.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.close()

@@ -65,7 +65,18 @@ _GROUP = """INSERT INTO groups
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 
-_Asked = tuple[Callable[[sqlite3.Connection], Any], asyncio.Future[Any]]
+PATIENCE = 30.0
+"""Seconds to wait for another process that holds the file; after a wait in vain, less, until it is free again."""
+IMPATIENCE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """One piece of work for the ledger's thread, and who waits for it."""
+
+    work: Callable[[sqlite3.Connection], Any]
+    answer: asyncio.Future[Any]
+    writes: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,13 +111,14 @@ class Ledger:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.path = Path(path)
+        # Absolute, so that a copy in a process with another working directory writes the same file.
+        self.path = Path(path).expanduser().absolute()
         _check(self.path)
         self._reset()
 
     async def find(self, key: str) -> Record | None:
         """The answered call of that key, if it was ever recorded."""
-        row = await self._ask(lambda connection: connection.execute(_GET, (key,)).fetchone())
+        row = await self._ask(lambda connection: connection.execute(_GET, (key,)).fetchone(), writes=False)
         if row is None:
             return None
         text, finished, forced, prompt_tokens, completion_tokens, seconds, engine = row
@@ -159,31 +171,34 @@ class Ledger:
 
     def close(self) -> None:
         """Writes what is waiting and closes the file; the next use opens it again."""
-        if self._thread is not None and self._pid == os.getpid() and self._thread.is_alive():
-            self._work.put(None)
-            self._thread.join()
-        self._reset()
+        if self._pid != os.getpid():
+            return
+        with self._lock:
+            # Put and closed under one lock: what was asked before is answered before the thread ends.
+            thread, self._thread = self._thread, None
+            if thread is not None:
+                self._work.put(None)
+                self._work = queue.SimpleQueue()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(PATIENCE)
 
-    async def _ask(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
-        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._writer().put((work, answer))
-        return await answer
-
-    def _writer(self) -> queue.SimpleQueue[Any]:
+    async def _ask(self, work: Callable[[sqlite3.Connection], Any], *, writes: bool = True) -> Any:
+        asked = _Asked(work=work, answer=asyncio.get_running_loop().create_future(), writes=writes)
         if self._pid != os.getpid():
             self._reset()
-        with self._start_lock:
-            if self._thread is None or not self._thread.is_alive():
+        with self._lock:
+            if self._thread is None:
                 self._thread = threading.Thread(
                     target=_serve, args=(self.path, self._work), name="rrm-ledger", daemon=True
                 )
                 self._thread.start()
-        return self._work
+            self._work.put(asked)
+        return await asked.answer
 
     def _reset(self) -> None:
         self._pid = os.getpid()
-        self._work: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._start_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -195,10 +210,11 @@ class Ledger:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=60.0, isolation_level=None)
+    connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     # In write-ahead mode this loses nothing when a process is killed; when the machine is, perhaps the last commits.
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.executescript(_SCHEMA)
     return connection
 
 
@@ -207,7 +223,6 @@ def _check(path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = _connect(path)
         try:
-            connection.executescript(_SCHEMA)
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
         finally:
@@ -220,8 +235,8 @@ def _check(path: Path) -> None:
         )
 
 
-def _serve(path: Path, work: queue.SimpleQueue[Any]) -> None:
-    """The ledger's thread: takes all the work that waits, does it in one transaction, then tells those who asked."""
+def _serve(path: Path, work: queue.SimpleQueue[_Asked | None]) -> None:
+    """The ledger's thread: takes all that waits, reads, then writes in one transaction, and tells those who asked."""
     connection: sqlite3.Connection | None = None
     ending = False
     while not ending:
@@ -232,35 +247,48 @@ def _serve(path: Path, work: queue.SimpleQueue[Any]) -> None:
         asked = [item for item in batch if item is not None]
         try:
             connection = connection or _connect(path)
-            _transact(connection, asked)
-        except Exception:
-            # One row that cannot be written must not cost those that happened to share its commit.
-            for item in asked:
-                connection = _transact_alone(connection, path, item)
+        except Exception as error:
+            _refuse(path, asked, error)
+            continue
+        for item in asked:
+            if not item.writes:
+                _do(connection, path, [item])
+        _do(connection, path, [item for item in asked if item.writes])
     if connection is not None:
         connection.close()
 
 
-def _transact(connection: sqlite3.Connection, asked: Sequence[_Asked]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
+def _do(connection: sqlite3.Connection, path: Path, asked: Sequence[_Asked]) -> None:
+    """Does all of it in one transaction; where that fails, each by itself, unless the file is not to be had at all."""
+    if not asked:
+        return
     try:
-        results = [work(connection) for work, _ in asked]
-        connection.execute("COMMIT")
-    except BaseException:
+        if asked[0].writes:
+            connection.execute("BEGIN IMMEDIATE")
+        results = [item.work(connection) for item in asked]
+        if asked[0].writes:
+            connection.execute("COMMIT")
+    except Exception as error:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
-        raise
-    for (_, answer), result in zip(asked, results, strict=True):
-        _tell(answer, result)
+        taken = isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+        if taken or len(asked) == 1:
+            connection.execute(f"PRAGMA busy_timeout = {int((IMPATIENCE if taken else PATIENCE) * 1000)}")
+            _refuse(path, asked, error)
+        else:
+            # One row that cannot be written must not cost those that happened to share its commit.
+            for item in asked:
+                _do(connection, path, [item])
+        return
+    if asked[0].writes:
+        connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
+    for item, result in zip(asked, results, strict=True):
+        _tell(item.answer, result)
 
 
-def _transact_alone(connection: sqlite3.Connection | None, path: Path, item: Any) -> sqlite3.Connection | None:
-    try:
-        connection = connection or _connect(path)
-        _transact(connection, [item])
-    except Exception as error:
-        _tell(item[1], error=LedgerError(f"the ledger {path} failed: {error}"))
-    return connection
+def _refuse(path: Path, asked: Sequence[_Asked], error: Exception) -> None:
+    for item in asked:
+        _tell(item.answer, error=LedgerError(f"the ledger {path} failed: {error}"))
 
 
 def _tell(answer: asyncio.Future[Any], result: Any = None, error: Exception | None = None) -> None:

@@ -92,6 +92,47 @@ def test_close_runs_the_last_work_and_a_later_call_starts_anew(loop):
     assert loop.run(_where()) == "test-loop"
 
 
+def test_close_ends_what_others_wait_for(loop):
+    started, outcome = threading.Event(), []
+
+    async def deep(level):
+        started.set()
+        await asyncio.gather(deep(level - 1) if level else asyncio.Event().wait())
+
+    def wait():
+        try:
+            loop.run(deep(20))
+        except RuntimeError as error:
+            outcome.append(str(error))
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    assert started.wait(5)
+    loop.close()
+    waiting.join(5)
+    assert outcome == ["the judge was closed while it was at work"]
+
+
+def test_calls_and_closings_from_many_threads_all_come_to_an_end(loop):
+    def use():
+        for _ in range(200):
+            try:
+                loop.run(_where())
+            except RuntimeError:
+                continue
+
+    def close():
+        for _ in range(200):
+            loop.close()
+
+    threads = [threading.Thread(target=work) for work in (use, use, use, close)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert not any(thread.is_alive() for thread in threads)
+
+
 def test_close_without_use_is_harmless():
     BackgroundLoop().close(_where())
 

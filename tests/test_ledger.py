@@ -9,9 +9,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 
 import pytest
 
+from rrm_plugin import ledger as ledger_module
 from rrm_plugin.errors import LedgerError
 from rrm_plugin.ledger import Ledger, call_key
 from rrm_plugin.types import Group, Judgement, Match, Reason, Scores, Usage, Verdict
@@ -159,6 +161,66 @@ asyncio.run(write())
     found = [asyncio.run(ledger.find(str(number))) for number in told]
     ledger.close()
     assert all(found)
+
+
+def test_closing_beside_calls_under_way_leaves_nobody_waiting(ledger):
+    async def use():
+        for number in range(300):
+            await ledger.record(_judgement(str(number)), finished=True, answered=True)
+            assert await ledger.find(str(number)) is not None
+
+    def close():
+        while not done.is_set():
+            ledger.close()
+
+    done = threading.Event()
+    closing = threading.Thread(target=close)
+    closing.start()
+    asyncio.run(asyncio.wait_for(use(), 60))
+    done.set()
+    closing.join(30)
+    assert not closing.is_alive()
+
+
+def test_a_file_that_another_process_holds_is_waited_for_once_and_not_call_by_call(ledger, monkeypatch):
+    monkeypatch.setattr(ledger_module, "PATIENCE", 0.2)
+    monkeypatch.setattr(ledger_module, "IMPATIENCE", 0.01)
+
+    async def scenario():
+        await ledger.record(_judgement("before"), finished=True, answered=True)
+        with sqlite3.connect(ledger.path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found = await ledger.find("before")
+            writes = [ledger.record(_judgement(str(n)), finished=True, answered=True) for n in range(50)]
+            held = await asyncio.wait_for(asyncio.gather(*writes, return_exceptions=True), 5)
+            other.execute("ROLLBACK")
+        await ledger.record(_judgement("after"), finished=True, answered=True)
+        return found, held, await ledger.find("after")
+
+    found, held, after = asyncio.run(scenario())
+    assert found is not None and after is not None
+    assert all(isinstance(outcome, LedgerError) and "locked" in str(outcome) for outcome in held)
+
+
+def test_a_copy_in_another_folder_writes_the_same_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ledger = Ledger("run.db")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    copy = pickle.loads(pickle.dumps(ledger))
+    asyncio.run(copy.record(_judgement("a"), finished=True, answered=True))
+    assert asyncio.run(ledger.find("a")) is not None
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    copy.close()
+    ledger.close()
+
+
+def test_a_file_that_was_taken_away_is_made_anew(ledger):
+    ledger.close()
+    for part in ledger.path.parent.iterdir():
+        part.unlink()
+    asyncio.run(ledger.record(_judgement("a"), finished=True, answered=True))
+    assert asyncio.run(ledger.find("a")) is not None
 
 
 @pytest.mark.parametrize("content", [b"not a database, but long enough to be looked at as one" * 10, None])
