@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
+from rrm_plugin.cli.output import json_line
 from rrm_plugin.types import Judgement
 
 __all__ = ["compare"]
@@ -25,25 +26,30 @@ __all__ = ["compare"]
 def compare(prompt_text: str, first: str, second: str, as_json: bool, orders: str | None, **options: Any) -> None:
     """Which response to PROMPT is better, FIRST or SECOND?
 
-    Each of the three is a text, or @FILE to read it from a file. The pair is shown in both orders unless --orders fixed
-    is given. Exits with 1 where there is no verdict.
+    Each of the three is a text, or @FILE to read it from a file; a text that begins with @ is written with @@ there.
+    The pair is shown in both orders unless --orders fixed is given. Exits with 1 where there is no verdict.
     """
     if orders in ("balanced", "random"):
         raise click.UsageError("a single pair is shown in both orders or in the order given: --orders both or fixed")
     prompt_text, first, second = (_text(argument) for argument in (prompt_text, first, second))
     with make_judge(options) as judge:
         judgement = judge.compare(prompt_text, first, second, both_orders=orders != "fixed")
-    click.echo(json.dumps(_row(judgement), ensure_ascii=False) if as_json else _told(judgement))
+    # A judge may write half of a surrogate pair, and a terminal may know few letters: what cannot be shown is escaped.
+    told = json_line(_row(judgement)) if as_json else _shown(_told(judgement))
+    click.echo(told, nl=not as_json)
     sys.exit(0 if judgement.verdict is not None else 1)
 
 
 def _text(argument: str) -> str:
     if not argument.startswith("@"):
         return argument
+    if argument.startswith("@@"):
+        return argument[1:]
     try:
-        return Path(argument[1:]).read_text(encoding="utf-8")
+        return Path(argument[1:]).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"cannot read {argument[1:]}: {error}") from error
+        said = f"cannot read {argument[1:]!r}: {error}; a text that begins with @ is written @{argument}"
+        raise click.BadParameter(said) from error
 
 
 def _row(judgement: Judgement) -> dict[str, Any]:
@@ -53,14 +59,27 @@ def _row(judgement: Judgement) -> dict[str, Any]:
         "detail": judgement.detail,
         "calls": judgement.usage.calls,
         "engine": judgement.engine,
-        "texts": [ballot.text for ballot in judgement.ballots],
+        "texts": [call.text for call in _calls(judgement)],
     }
 
 
+def _calls(judgement: Judgement) -> Iterator[Judgement]:
+    """The single calls: each order of a pair may have votes of its own."""
+    for vote in judgement.votes:
+        yield from _calls(vote)
+    if not judgement.votes:
+        yield judgement
+
+
 def _told(judgement: Judgement) -> str:
-    parts = [ballot.text.strip() for ballot in judgement.ballots if ballot.text.strip()]
+    parts = [call.text.strip() for call in _calls(judgement) if call.text.strip()]
     if judgement.verdict is not None:
         parts.append(f"verdict: {judgement.verdict.value}")
     else:
         parts.append(f"no verdict ({judgement.reason}){': ' + judgement.detail if judgement.detail else ''}")
     return "\n\n".join(parts)
+
+
+def _shown(text: str) -> str:
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)

@@ -5,17 +5,24 @@ An option that is not given leaves the setting to the settings file, and that to
 
 from __future__ import annotations
 
+import errno
 import functools
-from collections.abc import Callable
+import inspect
+import os
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import click
 
+from rrm_plugin import engines
+from rrm_plugin.cli.output import Source
+from rrm_plugin.cli.progress import note
 from rrm_plugin.config import read_settings
 from rrm_plugin.errors import RRMError
+from rrm_plugin.prompts import PRESETS
 from rrm_plugin.reward import RRMJudge
 
-__all__ = ["judge_options", "make_judge", "plain_errors"]
+__all__ = ["judge_options", "judge_settings", "ledger_files", "make_judge", "plain_errors", "settings_files"]
 
 _OPTIONS = (
     click.option(
@@ -45,6 +52,8 @@ _OPTIONS = (
     click.option("--seed", type=int, help="Of what a schedule draws."),
 )
 
+_ENGINES = {"transformers": "TransformersEngine", "vllm": "VllmEngine", "replay": "ReplayEngine"}
+
 Command = Callable[..., Any]
 
 
@@ -55,28 +64,94 @@ def judge_options(command: Command) -> Command:
     return command
 
 
-def make_judge(options: dict[str, Any]) -> RRMJudge:
+def make_judge(options: Mapping[str, Any]) -> RRMJudge:
     """The judge that the options describe, over those of the settings file.
 
     Raises:
         ConfigError: a setting cannot work, or no engine is named.
     """
+    return RRMJudge(**judge_settings(options))
+
+
+def judge_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of `RRMJudge` that the options and the settings file give; an option goes before the file.
+
+    Where the option --engine takes the place of the file's engine, options of the file that only the latter knows
+    are left out, and a note on standard error names them.
+
+    Raises:
+        ConfigError: the settings file cannot be read.
+        click.UsageError: no engine is named.
+    """
     given = {name: value for name, value in options.items() if value is not None}
     path = given.pop("config", None)
-    settings = (read_settings(path) if path else {}) | given
+    filed = read_settings(path) if path else {}
+    if "engine" in given:
+        foreign = _foreign(filed, given["engine"])
+        filed = {name: value for name, value in filed.items() if name not in foreign}
+        if noted := [name for name in foreign if name not in given]:
+            note(f"{path}: {', '.join(noted)} left out, which --engine {given['engine']} does not take")
+    settings = filed | given
     if "engine" not in settings and "model" not in settings:
         raise click.UsageError("which judge? Give --engine URL, or --model NAME to load one here, or --config FILE")
-    return RRMJudge(**settings)
+    return settings
+
+
+def settings_files(settings: Mapping[str, Any]) -> dict[str, Source]:
+    """The files that a judge of these settings reads, by what to call them; the ledger is not among them."""
+    files: dict[str, Source] = {}
+    prompt, engine = settings.get("prompt"), settings.get("engine")
+    if isinstance(prompt, str | os.PathLike) and prompt not in PRESETS:
+        files["the prompt template"] = prompt
+    if isinstance(engine, str) and engine.startswith("replay:"):
+        files["the recorded texts"] = engine.removeprefix("replay:")
+    return files
+
+
+def ledger_files(settings: Mapping[str, Any]) -> dict[str, Source]:
+    """The files that a judge of these settings writes, by what to call them."""
+    ledger = settings.get("ledger")
+    if not isinstance(ledger, str | os.PathLike):
+        return {}
+    path = os.path.expanduser(ledger)
+    # SQLite keeps what is not yet in the file in two others beside it.
+    return {"the ledger": path, "the ledger's log": f"{path}-wal", "the ledger's index": f"{path}-shm"}
+
+
+def _foreign(filed: Mapping[str, Any], engine: str) -> list[str]:
+    """The options in a settings file that are of its engine and not of the one that takes its place."""
+    judges = inspect.signature(RRMJudge).parameters
+    before, now = _takes(filed.get("engine", judges["engine"].default)), _takes(engine)
+    if before is None or now is None:
+        return []
+    return [name for name in filed if name in before and name not in now and name not in judges]
+
+
+def _takes(spec: object) -> frozenset[str] | None:
+    """The options of the engine that a setting names; None where it names none."""
+    kind = spec.partition(":")[0] if isinstance(spec, str) else ""
+    if kind == "scripted":
+        return frozenset()
+    name = _ENGINES.get(kind) or ("HttpEngine" if isinstance(spec, list) or "://" in str(spec) else None)
+    if name is None:
+        return None
+    parameters = inspect.signature(getattr(engines, name)).parameters.values()
+    return frozenset(each.name for each in parameters if each.kind is each.KEYWORD_ONLY)
 
 
 def plain_errors(command: Command) -> Command:
-    """Shows this package's errors as a message rather than a traceback."""
+    """Shows this package's errors, and those of files, as a message rather than a traceback."""
 
     @functools.wraps(command)
     def run(*args: Any, **options: Any) -> Any:
         try:
             return command(*args, **options)
         except RRMError as error:
+            raise click.ClickException(str(error)) from error
+        except OSError as error:
+            # A reader that left is no error to report: click ends the command.
+            if error.errno == errno.EPIPE:
+                raise
             raise click.ClickException(str(error)) from error
 
     return run

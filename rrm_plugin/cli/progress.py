@@ -1,15 +1,29 @@
-"""How far a run is: a bar in a terminal, a plain line now and then in a log file."""
+"""How far a run is: a bar in a terminal, a plain line now and then in a log file.
+
+Whoever reads these lines may leave (`2>&1 | head`): they are lost then, and the run goes on.
+"""
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 import time
 from types import TracebackType
-from typing import TextIO
+from typing import Any, TextIO
 
+import click
 from tqdm import tqdm
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "note"]
+
+
+def note(text: str) -> None:
+    """Writes a line to standard error, if it is read there."""
+    try:
+        click.echo(text, err=True)
+    except OSError as error:
+        _mute(sys.stderr, error)
 
 
 class Progress:
@@ -22,7 +36,7 @@ class Progress:
     """
 
     def __init__(self, total: int | None, unit: str, every: float = 10.0, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
+        self._stream = _Unbreakable(stream or sys.stderr)
         self._every = every
         self._total = total
         self._unit = unit
@@ -60,3 +74,42 @@ class Progress:
         )
         self._stream.flush()
         self._said = time.monotonic()
+
+
+class _Unbreakable:
+    """A stream whose write errors are nobody's concern."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            _mute(self._stream, error)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError as error:
+            _mute(self._stream, error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _mute(stream: TextIO, error: OSError) -> None:
+    """Where nobody reads any more, the stream leads nowhere from now on.
+
+    Otherwise what stands in its buffer would fail once more when the interpreter ends, and change the exit status.
+    """
+    if error.errno != errno.EPIPE:
+        return
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)

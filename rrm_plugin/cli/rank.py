@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 import json
 import os
+import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
-from rrm_plugin.cli.progress import Progress
+from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
+from rrm_plugin.cli.output import STDIN, Output, Source, output, refuse_overlap
+from rrm_plugin.cli.progress import Progress, note
+from rrm_plugin.errors import EngineUnavailableError
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.types import Group, Scores
 
@@ -26,42 +30,55 @@ one.
 """
 
 
+SILENT_ROWS = 8
+"""Rows without a single answer that end a run: fewer may each have a fault of their own."""
+
+
 @click.command()
-@click.argument("groups", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("groups", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--output",
+    "out",
     metavar="OUT",
     required=True,
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
     help="JSONL file to write, one row a group.",
 )
 @click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
 @plain_errors
-def rank(groups: Path, output: Path, **options: Any) -> None:
+def rank(groups: str, out: str, **options: Any) -> None:
     """Score the responses of each group in GROUPS, a JSONL file.
 
     A row is {"prompt": ..., "responses": [...]}, texts or chat messages, with "id" and "reference" if you like. Rows
     come out in the same order, with "values" (a score per response, null where unscored) and "ranking" (indices, best
-    first).
+    first). - stands for standard input and output.
 
     With --ledger a killed run goes on where it was: run the same command again. OUT is replaced when the run is
-    complete; until then its rows stand in OUT.partial.
+    complete; until then its rows stand in OUT.partial. A pipe is written to as rows are done.
     """
-    partial = output.with_name(output.name + ".partial")
-    with make_judge(options) as judge:
+    settings = judge_settings(options)
+    target = output(out)
+    _refuse_overlap(groups, target, settings, options["config"])
+    with RRMJudge(**settings) as judge:
         try:
-            tally = asyncio.run(_rank_file(judge, groups, partial))
+            tally = asyncio.run(_rank_file(judge, groups, target))
         except KeyboardInterrupt:
-            kept = "; run the same command again to go on" if options["ledger"] else ""
-            raise click.ClickException(f"stopped; the rows that were done stand in {partial}{kept}") from None
-    os.replace(partial, output)
-    click.echo(f"{tally.told()} -> {output}", err=True)
+            kept = "; run the same command again to go on" if settings.get("ledger") else ""
+            raise click.ClickException(
+                f"stopped; the rows that were done stand in {target.partial or out}{kept}"
+            ) from None
+    note(f"{tally.told()} -> {out}")
     if tally.errors:
-        raise click.ClickException(
-            f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {output}"
-        )
+        raise click.ClickException(f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {out}")
+
+
+def _refuse_overlap(groups: str, target: Output, settings: Mapping[str, Any], config: str | None) -> None:
+    read: dict[str, Source] = {"GROUPS": STDIN if groups == "-" else groups} | settings_files(settings)
+    if config:
+        read["the settings file"] = os.path.expanduser(config)
+    refuse_overlap(target.written | ledger_files(settings), read)
 
 
 @dataclass
@@ -84,49 +101,100 @@ class _Tally:
         return f"{self.groups} groups, {self.calls} judge calls{read}, {self.failures} without a verdict"
 
 
-async def _rank_file(judge: RRMJudge, source: Path, target: Path) -> _Tally:
+async def _rank_file(judge: RRMJudge, source: str, target: Output) -> _Tally:
     tally = _Tally()
-    with source.open(encoding="utf-8", errors="replace") as lines:
-        total = sum(1 for line in lines if line.strip())
     with (
-        source.open(encoding="utf-8", errors="replace") as lines,
-        target.open("w", encoding="utf-8") as out,
-        Progress(total, "group") as progress,
+        _lines(source) as lines,
+        target.rows() as write,
+        Progress(_count(source), "group") as progress,
     ):
-        async for row in _rows(judge, lines):
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
-            tally.count(row)
-            progress.advance(tally.told())
+        async with contextlib.aclosing(_rows(_Listener(judge), lines)) as rows:
+            async for row in rows:
+                write(row)
+                tally.count(row)
+                progress.advance(tally.told())
     return tally
 
 
-async def _rows(judge: RRMJudge, lines: TextIO) -> AsyncIterator[dict[str, Any]]:
-    """Result rows in the order of the input, with `LINES_AHEAD` groups under way."""
+def _lines(source: str) -> TextIO:
+    if source == "-":
+        return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
+    return open(source, encoding="utf-8-sig", errors="replace")
+
+
+def _count(source: str) -> int | None:
+    """Groups in a file; None for what can be read only once."""
+    if not os.path.isfile(source):
+        return None
+    with _lines(source) as lines:
+        return sum(1 for line in lines if line.strip())
+
+
+class _Listener:
+    """Scores groups, and notices when the judge's engine answers nothing at all."""
+
+    def __init__(self, judge: RRMJudge) -> None:
+        self.judge = judge
+        self.silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Ends with the error, as soon as it is clear."""
+        self._heard: list[Scores] | None = []
+
+    async def score(self, group: Group) -> Scores:
+        (scores,) = await self.judge.ascore_groups([group])
+        if self._heard is not None and scores.judgements:
+            self._heard.append(scores)
+            if len(self._heard) >= SILENT_ROWS:
+                self.decide()
+        return scores
+
+    def decide(self) -> None:
+        """Judges by the rows that are done, one time: with these an engine has shown whether it is there."""
+        heard, self._heard = self._heard, None
+        try:
+            self.judge.refuse_silence(heard or [])
+        except EngineUnavailableError as error:
+            if not self.silent.done():
+                self.silent.set_exception(error)
+
+
+async def _rows(listener: _Listener, lines: TextIO) -> AsyncGenerator[dict[str, Any], None]:
+    """Result rows in the order of the input, with `LINES_AHEAD` groups under way.
+
+    Raises:
+        EngineUnavailableError: the engine answers nothing.
+    """
     pending: deque[asyncio.Task[dict[str, Any]]] = deque()
     try:
-        for number, line in _numbered(lines):
-            pending.append(asyncio.create_task(_row(judge, number, line)))
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            pending.append(asyncio.create_task(_row(listener, number, line)))
             if len(pending) >= LINES_AHEAD:
-                yield await pending.popleft()
+                yield await _oldest(pending, listener)
         while pending:
-            yield await pending.popleft()
+            yield await _oldest(pending, listener)
+        listener.decide()
+        if listener.silent.done():
+            listener.silent.result()
     finally:
         for task in pending:
             task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
 
 
-def _numbered(lines: TextIO) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
+async def _oldest(pending: deque[asyncio.Task[dict[str, Any]]], listener: _Listener) -> dict[str, Any]:
+    await asyncio.wait((pending[0], listener.silent), return_when=asyncio.FIRST_COMPLETED)
+    if listener.silent.done():
+        listener.silent.result()
+    return pending.popleft().result()
 
 
-async def _row(judge: RRMJudge, number: int, line: str) -> dict[str, Any]:
+async def _row(listener: _Listener, number: int, line: str) -> dict[str, Any]:
     try:
         group = _group(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return _result(number, None, Scores(values=[], error=f"line {number}: {error}"))
-    (scores,) = await judge.ascore_groups([group])
-    judge.refuse_silence([scores])
-    return _result(number, group.id or None, scores)
+    return _result(number, group.id or None, await listener.score(group))
 
 
 def _group(line: str) -> Group:
