@@ -19,6 +19,7 @@ from rrm_plugin.errors import ConfigError, EngineError, LedgerError
 from rrm_plugin.ledger import Ledger, Record, call_key
 from rrm_plugin.prompts import Guarded, JudgePrompt
 from rrm_plugin.types import Judgement, Match, Message, Reason, Usage
+from rrm_plugin.underway import UnderWay
 
 __all__ = ["PairJudge"]
 
@@ -39,6 +40,7 @@ class PairJudge:
         force_verdict: let the engine end a thinking that ran into the token limit, by closing it and opening the
             verdict.
         ledger: where calls are recorded and looked up before they are made.
+        under_way: calls that are being made; with a ledger, equal ones at the same time are made once.
     """
 
     engine: Engine
@@ -46,6 +48,7 @@ class PairJudge:
     sampling: Sampling = dataclasses.field(default_factory=Sampling)
     force_verdict: bool = True
     ledger: Ledger | None = None
+    under_way: UnderWay[Judgement] = dataclasses.field(default_factory=UnderWay, repr=False, compare=False)
 
     async def judge(
         self, query: Guarded, first: Guarded, second: Guarded, match: Match | None = None, vote: int = 0
@@ -61,27 +64,38 @@ class PairJudge:
             ConfigError: no call can succeed with the engine's settings.
         """
         messages = self.prompt.render(query, first, second)
-        key = ""
+        if self.ledger is None:
+            return await self._ask(messages, vote, match, key="")
         try:
             key = await self._key(messages, vote)
-            recorded = await self._recorded(key)
-            if recorded is not None:
-                return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+        except EngineError as error:
+            return await self._failed(error, match, key="")
+        judgement, made_here = await self.under_way.once(key, lambda: self._find_or_ask(messages, vote, match, key))
+        return judgement if made_here else dataclasses.replace(judgement, match=match, usage=Usage(), cached=True)
+
+    async def _find_or_ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
+        recorded = await self._recorded(key)
+        if recorded is not None:
+            return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+        return await self._ask(messages, vote, match, key)
+
+    async def _ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
+        try:
             reply = await self.engine.generate(messages, self._sampling(vote))
-            judgement = self._read(reply, match=match, key=key)
-            if judgement.reason is Reason.CUT_OFF and self.force_verdict:
-                judgement, reply = await self._forced(messages, judgement, reply)
         except (ConfigError, MemoryError):
             raise
         except Exception as error:
             return await self._failed(error, match, key)
-        await self._keep(judgement, finished=reply.finished, answered=True)
+        judgement, settled = self._read(reply, match=match, key=key), True
+        if judgement.reason is Reason.CUT_OFF and self.force_verdict:
+            judgement, reply, settled = await self._forced(messages, judgement, reply)
+        await self._keep(judgement, finished=reply.finished, answered=settled)
         return judgement
 
     def _read(
         self, reply: Reply, *, match: Match | None, key: str, forced: bool = False, cached: bool = False
     ) -> Judgement:
-        parsed = verdicts.parse(reply.text, self.prompt.grammar, finished=reply.finished or forced)
+        parsed = verdicts.parse(reply.text, self.prompt.grammar, finished=reply.finished)
         return Judgement(
             verdict=parsed.verdict,
             reason=parsed.reason,
@@ -95,32 +109,37 @@ class PairJudge:
             forced=forced,
         )
 
-    async def _forced(self, messages: Sequence[Message], cut: Judgement, reply: Reply) -> tuple[Judgement, Reply]:
-        """Has the engine state the verdict after thinking that was cut off, where it can continue a text."""
+    async def _forced(self, messages: Sequence[Message], cut: Judgement, reply: Reply) -> tuple[Judgement, Reply, bool]:
+        """Has the engine state the verdict after thinking that was cut off, where it can continue a text.
+
+        Returns:
+            The judgement, the whole reply, and whether asking again could not change them: an engine that failed may
+            do better another time.
+        """
         closing = self.prompt.closing(reply.text)
-        text = reply.text + closing
         brief = dataclasses.replace(self.sampling, temperature=0.0, max_tokens=FORCED_VERDICT_TOKENS)
         try:
-            rest = await self.engine.resume(messages, text, brief)
-        except EngineError as error:
+            rest = await self.engine.resume(messages, reply.text + closing, brief)
+        except Exception as error:
             logger.debug("no verdict could be forced: %s", error)
-            return cut, reply
+            return cut, reply, False
         if rest is None:
-            return cut, reply
+            return cut, reply, True
+        stated, complete = self._stated(closing + rest.text)
         whole = Reply(
-            text=reply.text + self._stated(closing + rest.text),
-            finished=False,
+            text=reply.text + stated,
+            finished=complete or rest.finished,
             prompt_tokens=reply.prompt_tokens,
             completion_tokens=reply.completion_tokens + rest.completion_tokens,
             seconds=reply.seconds + rest.seconds,
             engine=reply.engine,
         )
-        return self._read(whole, match=cut.match, key=cut.key, forced=True), whole
+        return self._read(whole, match=cut.match, key=cut.key, forced=True), whole, True
 
-    def _stated(self, text: str) -> str:
-        """A forced end of a reply, up to its first verdict: a model that does not stop by itself rambles on."""
-        end = next((mark.end for mark in self.prompt.grammar.marks(text) if not mark.unclosed), len(text))
-        return text[:end]
+    def _stated(self, text: str) -> tuple[str, bool]:
+        """A forced end of a reply up to its first verdict, and whether there is one: many models would ramble on."""
+        end = next((mark.end for mark in self.prompt.grammar.marks(text) if not mark.unclosed), None)
+        return text[:end], end is not None
 
     async def _failed(self, error: Exception, match: Match | None, key: str) -> Judgement:
         reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
@@ -140,14 +159,14 @@ class PairJudge:
         return dataclasses.replace(self.sampling, seed=self.sampling.seed + vote)
 
     async def _key(self, messages: Sequence[Message], vote: int) -> str:
-        if self.ledger is None:
-            return ""
         # An engine that leaves the choice of a model to its server has to ask before it has a name to file under.
         identify = getattr(self.engine, "identify", None)
         if identify is not None:
             await identify()
-        decoding: dict[str, Any] = dataclasses.asdict(self.sampling) | {"force_verdict": self.force_verdict}
-        return call_key(self.engine.name, decoding, messages, vote)
+        engine = getattr(self.engine, "fingerprint", self.engine.name)
+        settings: dict[str, Any] = dataclasses.asdict(self.sampling)
+        settings |= {"force_verdict": self.force_verdict, "prompt": self.prompt.fingerprint}
+        return call_key(engine, settings, messages, vote)
 
     async def _recorded(self, key: str) -> Record | None:
         if self.ledger is None:

@@ -1,7 +1,7 @@
 """What a batch of scores says about the judge, as numbers for a trainer's log.
 
-One list of names for every host. A metric without data (no pair seen in both orders, say) is left out rather than
-invented.
+One list of names for every host. `rrm` is the judge's `name`, so that two judges in one run stay apart. A metric
+without data (no pair seen in both orders, say) is left out rather than invented.
 
     rrm/calls                  judge calls paid for in this batch
     rrm/tokens                 their prompt and completion tokens
@@ -34,37 +34,38 @@ from rrm_plugin.types import Scores, Usage
 __all__ = ["length_correlation", "summary"]
 
 
-def summary(scores: Sequence[Scores], lengths: Sequence[Sequence[int]]) -> dict[str, float]:
+def summary(scores: Sequence[Scores], lengths: Sequence[Sequence[int]], name: str = "rrm") -> dict[str, float]:
     """Metrics of a batch by name.
 
     Args:
         scores: of each group.
         lengths: of each group, the length of each response, in whatever unit the caller has.
+        name: of the judge, before each metric's own.
     """
     usage = sum((one.usage for one in scores), Usage())
     responses = sum(len(one.values) for one in scores)
     metrics = {
-        "rrm/calls": float(usage.calls),
-        "rrm/tokens": float(usage.prompt_tokens + usage.completion_tokens),
-        "rrm/judge_seconds": usage.seconds,
+        "calls": float(usage.calls),
+        "tokens": float(usage.prompt_tokens + usage.completion_tokens),
+        "judge_seconds": usage.seconds,
     }
     if responses:
-        metrics["rrm/unscored"] = sum(len(one.unscored) for one in scores) / responses
-        metrics["rrm/identical"] = sum(one.duplicates for one in scores) / responses
-        metrics["rrm/not_converged"] = sum(not one.converged for one in scores) / len(scores)
+        metrics["unscored"] = sum(len(one.unscored) for one in scores) / responses
+        metrics["identical"] = sum(one.duplicates for one in scores) / responses
+        metrics["not_converged"] = sum(not one.converged for one in scores) / len(scores)
     metrics |= _of_ballots(scores)
     means = {
-        "rrm/order_agreement": [one.agreement for one in scores],
-        "rrm/first_rate": [one.first_rate for one in scores],
-        "rrm/cycles": [float(one.cycles) for one in scores if one.judgements],
-        "rrm/spread": [_spread(one) for one in scores],
-        "rrm/length_correlation": [length_correlation(one, sizes) for one, sizes in zip(scores, lengths, strict=True)],
+        "order_agreement": [one.agreement for one in scores],
+        "first_rate": [one.first_rate for one in scores],
+        "cycles": [float(one.cycles) for one in scores if one.judgements],
+        "spread": [_spread(one) for one in scores],
+        "length_correlation": [length_correlation(one, sizes) for one, sizes in zip(scores, lengths, strict=True)],
     }
-    for name, values in means.items():
+    for metric, values in means.items():
         known = [value for value in values if value is not None]
         if known:
-            metrics[name] = float(np.mean(known))
-    return metrics
+            metrics[metric] = float(np.mean(known))
+    return {f"{name}/{metric}": value for metric, value in metrics.items()}
 
 
 def length_correlation(scores: Scores, lengths: Sequence[int]) -> float | None:
@@ -85,10 +86,10 @@ def _of_ballots(scores: Sequence[Scores]) -> dict[str, float]:
     total = len(ballots)
     reasons = Counter(ballot.reason for ballot in ballots if ballot.reason is not None)
     metrics = {
-        "rrm/verdict_rate": sum(ballot.verdict is not None for ballot in ballots) / total,
-        "rrm/forced_rate": sum(ballot.forced for ballot in ballots) / total,
+        "verdict_rate": sum(ballot.verdict is not None for ballot in ballots) / total,
+        "forced_rate": sum(ballot.forced for ballot in ballots) / total,
     }
-    return metrics | {f"rrm/no_verdict/{reason.value}": count / total for reason, count in sorted(reasons.items())}
+    return metrics | {f"no_verdict/{reason.value}": count / total for reason, count in sorted(reasons.items())}
 
 
 def _spread(scores: Scores) -> float | None:

@@ -11,7 +11,6 @@ Synchronous methods work anywhere, inside a running event loop too; their `a...`
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import difflib
 import inspect
@@ -34,7 +33,7 @@ from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
 from rrm_plugin.reducers import Reducer
 from rrm_plugin.reducers import reducer as resolve_reducer
-from rrm_plugin.rows import Rows, Scored, reward_rows, reward_rows_here, trainer_view
+from rrm_plugin.rows import Rows, Scored, ScoredRows, reward_rows, reward_rows_here, trainer_view
 from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
 from rrm_plugin.shaping import Shaping
@@ -76,7 +75,7 @@ class RRMJudge:
         ledger: file that records every judgement; a call found there is not paid again.
         seed: of the draws of schedules and orders.
         gather: put groups that straddle ranks together. False judges each rank's rows alone.
-        name: under which a trainer logs the reward.
+        name: under which a trainer logs the reward and its metrics; several judges of a run need different ones.
         engine_options: further arguments of the engine: `timeout`, `concurrency`, `api_key`, `batch_size`...
 
     Raises:
@@ -105,7 +104,7 @@ class RRMJudge:
         ledger: str | os.PathLike[str] | Ledger | None = None,
         seed: int = 0,
         gather: bool = True,
-        name: str = "rrm_judge",
+        name: str = "rrm",
         **engine_options: Any,
     ) -> None:
         _refuse_misspelt(engine_options)
@@ -224,7 +223,7 @@ class RRMJudge:
             together,
             self._score_rows,
         )
-        report(scored, columns, time.perf_counter() - began)
+        self._close_batch(scored, columns, time.perf_counter() - began)
         return scored.rewards
 
     def as_async(self) -> AsyncReward:
@@ -235,34 +234,43 @@ class RRMJudge:
         return AsyncReward(self)
 
     def refuse_silence(self, scored: Sequence[Scores]) -> None:
-        """Does nothing once any call of this judge was answered. Trainers' rewards check it: a run must not train on
-        nothing.
+        """Does nothing once any call of this judge was answered; as a trainer's reward it must not train on nothing.
 
         An engine that falls silent later leaves responses unscored and is warned of; the run goes on.
 
         Raises:
             EngineUnavailableError: these scores hold calls, and none that was ever made was answered.
+            GroupError: none of these groups could even be played, as with a schedule that does not fit their size.
         """
         calls = [call for scores in scored for judgement in scores.judgements for call in judgement.ballots]
         self._answered = self._answered or any(call.reason is None or not call.reason.of_engine for call in calls)
-        if calls and not self._answered:
+        if self._answered:
+            return
+        if calls:
             raise EngineUnavailableError(
                 f"the engine {self.tournament.judge.engine.name!r} has answered none of the judge's calls; "
                 f"the first failed with: {calls[0].detail}"
             )
+        # A group of one is nobody's mistake where a trainer evaluates with one generation per prompt.
+        unplayed = [scores.error for scores in scored if len(scores.values) > 1]
+        if unplayed and all(unplayed):
+            raise GroupError(f"no group could be scored: {unplayed[0]}")
 
     def variant(self, **changes: Any) -> RRMJudge:
         """A judge with other tournament settings (`schedule`, `orders`...) on the same engine, clients and ledger."""
-        other = copy.copy(self)
+        # Not copy.copy, which goes the way of a pickled copy and would start clients of its own.
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other.tournament = dataclasses.replace(self.tournament, **changes)
         # The clients end with the judge that made them, so it has to live as long as this one.
         other._origin = self
         return other
 
     def close(self) -> None:
-        """Closes clients and threads; a later call opens them again."""
-        self._end()
-        self._start()
+        """Closes clients and threads, those of variants too; a later call opens them again."""
+        self._loop.close(self.tournament.judge.engine.close())
+        if self.tournament.judge.ledger is not None:
+            self.tournament.judge.ledger.close()
 
     def __enter__(self) -> RRMJudge:
         return self
@@ -289,14 +297,15 @@ class RRMJudge:
         return scored
 
     def _score_rows(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
-        scored = self._loop.run(self._score_shaped(groups, lengths))
-        self.refuse_silence([scores for scores, _ in scored])
-        return scored
+        return self._loop.run(self._score_shaped(groups, lengths))
 
     async def _score_rows_async(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
-        scored = await self._loop.run_async(self._score_shaped(groups, lengths))
-        self.refuse_silence([scores for scores, _ in scored])
-        return scored
+        return await self._loop.run_async(self._score_shaped(groups, lengths))
+
+    def _close_batch(self, scored: ScoredRows, columns: dict[str, Any], seconds: float) -> None:
+        # From the groups of all ranks, so that all ranks go on or all end.
+        self.refuse_silence(scored.scores)
+        report(self.__name__, scored, columns, seconds)
 
     def _rows(self, prompts: Sequence[Prompt], completions: Sequence[Response], columns: dict[str, Any]) -> Rows:
         if len(prompts) != len(completions):
@@ -352,7 +361,7 @@ class AsyncReward:
         rows = judge._rows(prompts, completions, columns)
         view = trainer_view(columns.get("log_extra"))
         scored = await reward_rows_here(rows, judge.num_generations, view, judge._score_rows_async)
-        report(scored, columns, time.perf_counter() - began)
+        judge._close_batch(scored, columns, time.perf_counter() - began)
         return scored.rewards
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import pickle
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -47,13 +48,12 @@ class Rows:
         return len(self.prompts)
 
     def __add__(self, other: Rows) -> Rows:
-        both = self.references is not None and other.references is not None
         return Rows(
             prompts=[*self.prompts, *other.prompts],
             completions=[*self.completions, *other.completions],
             lengths=[*self.lengths, *other.lengths],
-            references=[*(self.references or ()), *(other.references or ())] if both else None,
-            step=self.step,
+            references=None if other.references is None else [*(self.references or ()), *other.references],
+            step=other.step,
         )
 
     def groups(self, size: int) -> list[Group]:
@@ -178,7 +178,7 @@ def reward_rows(
         raise GroupError(f"the ranks see groups of different sizes {sorted(sizes)}: give the judge num_generations")
     # All ranks decide from what all ranks know, so that none waits in a collective that another never enters.
     shared = not all(count % size == 0 for count, _, _ in told)
-    held = _joined(ranks.gather(rows)) if shared else rows
+    held = _joined(rows, ranks) if shared else rows
     begin = sum(count for count, _, _ in told[: ranks.rank]) if shared else 0
 
     def play() -> list[_Played]:
@@ -256,14 +256,18 @@ def _light(scores: Scores) -> Scores:
 
 
 def _without_text(judgement: Judgement) -> Judgement:
-    votes = tuple(replace(vote, text="", detail="") for vote in judgement.votes)
-    return replace(judgement, text="", detail="", votes=votes)
+    votes = tuple(_without_text(vote) for vote in judgement.votes)
+    return replace(judgement, text="", detail=judgement.detail[:300], votes=votes)
 
 
-def _joined(parts: Sequence[Rows]) -> Rows:
-    whole = parts[0]
-    for part in parts[1:]:
-        whole = whole + part
+def _joined(rows: Rows, ranks: Ranks) -> Rows:
+    """The rows of all ranks. Pickled beforehand: rows that do not pickle would leave the other ranks waiting."""
+    pickled, error = _attempt(lambda: pickle.dumps(rows), ranks)
+    parts = ranks.gather((pickled, error))
+    _raise_first(error for _, error in parts)
+    whole = NO_ROWS
+    for part, _ in parts:
+        whole = whole + pickle.loads(part)
     return whole
 
 

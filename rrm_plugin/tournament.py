@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rrm_plugin import consistency
-from rrm_plugin.errors import ConfigError, LedgerError, RRMError
+from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
@@ -118,8 +118,10 @@ class Tournament:
         straight, swapped = await _together(
             [self.judge_match(query, one, other, None), self.judge_match(query, other, one, None)]
         )
-        turned = replace(swapped, verdict=swapped.verdict.swapped) if swapped.verdict else swapped
-        return majority_of([straight, turned])
+        both = majority_of([straight, _turned(swapped)])
+        missing = next((one for one in (straight, swapped) if one.verdict is None), None)
+        # One order alone could be the judge's liking for a position, which is what showing both is to rule out.
+        return both if missing is None else replace(both, verdict=None, reason=missing.reason, detail=missing.detail)
 
     async def record(
         self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None] | None]]
@@ -130,7 +132,7 @@ class Tournament:
             return
         writes = (ledger.record_group(group, *result) for group, result in zip(groups, scored, strict=True))
         for outcome in await asyncio.gather(*writes, return_exceptions=True):
-            if isinstance(outcome, LedgerError):
+            if isinstance(outcome, Exception):
                 logger.error("a scored group was not recorded: %s", outcome)
 
     def length(self, response: Response) -> int:
@@ -271,6 +273,14 @@ def majority_of(ballots: Sequence[Judgement]) -> Judgement:
     verdict = leaders[0] if len(leaders) == 1 else Verdict.TIE
     speaker = next((ballot for ballot in ballots if ballot.verdict is verdict), ballots[0])
     return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots))
+
+
+def _turned(judgement: Judgement) -> Judgement:
+    """A judgement of the swapped order, its verdicts as of the order given; its texts stay as they were said."""
+    votes = tuple(_turned(vote) for vote in judgement.votes)
+    verdict = judgement.verdict and judgement.verdict.swapped
+    detail = "said of the two in the other order" if verdict else judgement.detail
+    return replace(judgement, verdict=verdict, votes=votes, detail=detail)
 
 
 def _votes_needed(ballots: Sequence[Judgement], votes: int) -> int:

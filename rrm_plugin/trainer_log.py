@@ -3,35 +3,49 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rrm_plugin import metrics
 from rrm_plugin.rows import ScoredRows
+from rrm_plugin.types import Scores
 
-__all__ = ["report"]
+__all__ = ["report", "warn_of_unscored"]
 
 logger = logging.getLogger(__name__)
 
 
-def report(scored: ScoredRows, columns: Mapping[str, Any], seconds: float) -> None:
-    """Tells the trainer's log what the judge did, as far as the trainer takes it."""
+def report(name: str, scored: ScoredRows, columns: Mapping[str, Any], seconds: float) -> None:
+    """Tells the trainer's log what the judge of that name did, as far as the trainer takes it."""
     log_metric: Callable[[str, float], None] | None = columns.get("log_metric")
     log_extra: Callable[[str, list[Any]], None] | None = columns.get("log_extra")
-    found = metrics.summary(scored.scores, scored.lengths) | {"rrm/seconds": seconds}
+    found = metrics.summary(scored.scores, scored.lengths, name) | {f"{name}/seconds": seconds}
     if log_metric is not None:
-        for name, value in found.items():
-            log_metric(name, value)
+        for metric, value in found.items():
+            log_metric(metric, value)
     if log_extra is not None:
-        log_extra("rrm_judge", scored.notes)
-    if found.get("rrm/unscored"):
-        failures = ", ".join(
-            f"{name} {value:.0%}" for name, value in found.items() if name.startswith("rrm/no_verdict/")
-        )
-        errors = {scores.error for scores in scored.scores if scores.error}
-        logger.warning(
-            "%.0f%% of the responses are unscored (judge calls without a verdict: %s)%s",
-            100 * found["rrm/unscored"],
-            failures or "none",
-            "".join(f"; {error}" for error in sorted(errors)),
-        )
+        # Not the bare name: TRL's table of completions has the reward itself in the column of that name.
+        log_extra(f"{name}_notes", scored.notes)
+    warn_of_unscored(name, scored.scores)
+
+
+def warn_of_unscored(name: str, scored: Sequence[Scores]) -> None:
+    """Warns where responses are unscored, with the reasons."""
+    responses = sum(len(scores.values) for scores in scored)
+    unscored = sum(len(scores.unscored) for scores in scored)
+    if not unscored:
+        return
+    failures: Counter[str] = Counter()
+    for scores in scored:
+        failures.update(scores.failures)
+    reasons = ", ".join(f"{reason} {count}" for reason, count in failures.most_common()) or "none"
+    errors = "".join(f"; {error}" for error in sorted({scores.error for scores in scored if scores.error}))
+    logger.warning(
+        "%s: %d of %d responses are unscored (judge calls without a verdict: %s)%s",
+        name,
+        unscored,
+        responses,
+        reasons,
+        errors,
+    )

@@ -223,7 +223,76 @@ def test_an_engine_that_cannot_be_asked_for_its_name_is_a_failed_call(ledger):
 
 def test_a_ledger_that_fails_later_does_not_lose_the_verdict(ledger, caplog):
     judge = PairJudge(engine=ScriptedEngine(lambda m: r"\boxed{Assistant 1}"), prompt=PROMPT, ledger=ledger)
+    judge_once(judge, vote=1)
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("DROP TABLE judgements")
     assert judge_once(judge).verdict is Verdict.FIRST
     assert "not recorded" in caplog.text
+
+
+def test_equal_calls_at_the_same_time_are_paid_once(ledger):
+    calls = []
+
+    async def reply(messages):
+        calls.append(1)
+        await asyncio.sleep(0.01)
+        return r"\boxed{Assistant 1}" if len(calls) == 1 else r"\boxed{Assistant 2}"
+
+    judge = PairJudge(engine=ScriptedEngine(reply), prompt=PROMPT, ledger=ledger)
+    shown = PROMPT.prepare_query("q"), PROMPT.prepare("one"), PROMPT.prepare("two")
+
+    async def both():
+        return await asyncio.gather(judge.judge(*shown, MATCH), judge.judge(*shown, Match(first=3, second=4)))
+
+    first, second = asyncio.run(both())
+    assert len(calls) == 1
+    assert first.verdict is second.verdict is Verdict.FIRST
+    assert (first.match, second.match) == (MATCH, Match(first=3, second=4))
+    assert (first.usage.calls, second.usage.calls, second.cached) == (1, 0, True)
+
+
+def test_a_caller_that_gives_up_does_not_end_the_call_of_another(ledger):
+    async def reply(messages):
+        await asyncio.sleep(0.05)
+        return r"\boxed{Assistant 1}"
+
+    judge = PairJudge(engine=ScriptedEngine(reply), prompt=PROMPT, ledger=ledger)
+    shown = PROMPT.prepare_query("q"), PROMPT.prepare("one"), PROMPT.prepare("two")
+
+    async def scenario():
+        hasty, patient = (asyncio.create_task(judge.judge(*shown)) for _ in range(2))
+        await asyncio.sleep(0.01)
+        hasty.cancel()
+        return await patient
+
+    assert asyncio.run(scenario()).verdict is Verdict.FIRST
+
+
+def test_engines_that_differ_in_more_than_their_name_do_not_share_records(ledger):
+    class Setting(ScriptedEngine):
+        def __init__(self, answer, fingerprint):
+            super().__init__(lambda m: rf"\boxed{{Assistant {answer}}}")
+            self.fingerprint = fingerprint
+
+    verdicts = [
+        judge_once(PairJudge(engine=Setting(answer, f"f{answer}"), prompt=PROMPT, ledger=ledger)).verdict
+        for answer in (1, 2)
+    ]
+    assert verdicts == [Verdict.FIRST, Verdict.SECOND]
+
+
+def test_a_verdict_that_could_not_be_forced_for_once_is_asked_again(ledger):
+    failing = CutOff(fails=True)
+    assert judge_once(PairJudge(engine=failing, prompt=PROMPT, ledger=ledger)).reason is Reason.CUT_OFF
+    assert judge_once(PairJudge(engine=CutOff(), prompt=PROMPT, ledger=ledger)).verdict is Verdict.SECOND
+
+
+def test_a_forced_number_that_is_cut_is_no_verdict():
+    class Scores(CutOff):
+        async def resume(self, messages, text, sampling):
+            return Reply(text="8</score_A> <score_B>1", finished=False, prompt_tokens=1, completion_tokens=1, seconds=0)
+
+    prompt = load_prompt("scores")
+    shown = prompt.prepare_query("q"), prompt.prepare("one"), prompt.prepare("two")
+    judgement = asyncio.run(PairJudge(engine=Scores(), prompt=prompt).judge(*shown))
+    assert judgement.verdict is None

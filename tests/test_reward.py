@@ -96,7 +96,7 @@ def test_a_spawned_child_gets_a_working_copy(judge):
 def test_a_pickled_copy_keeps_its_settings(judge):
     with pickle.loads(pickle.dumps(judge)) as copy:
         assert repr(copy) == repr(judge)
-        assert copy.__name__ == "rrm_judge"
+        assert copy.__name__ == "rrm"
         assert copy.score(PROMPT, [SHORT, LONG]).ranking == [1, 0]
 
 
@@ -116,7 +116,7 @@ def test_rows_of_a_trainer_get_a_reward_each_and_the_log_its_metrics(judge):
     assert metrics["rrm/unscored"] == 0.0 and metrics["rrm/identical"] == 0.25
     assert metrics["rrm/length_correlation"] > 0.9
     assert metrics["rrm/calls"] == 6 and metrics["rrm/tokens"] > 0 and metrics["rrm/seconds"] > 0
-    assert len(columns["rrm_judge"]) == 4 and all(isinstance(note, str) for note in columns["rrm_judge"])
+    assert len(columns["rrm_notes"]) == 4 and all(isinstance(note, str) for note in columns["rrm_notes"])
 
 
 def test_two_groups_with_one_prompt_stay_apart():
@@ -131,7 +131,7 @@ def test_unscored_rows_are_none_and_said(caplog):
     with RRMJudge(engine=ScriptedEngine(reply), num_generations=2) as judge, caplog.at_level(logging.WARNING):
         rewards = judge([PROMPT] * 4, ["fine", "good", "bad", "worse"])
     assert rewards == [0.0, 0.0, None, None]
-    assert "50% of the responses are unscored" in caplog.text and "no_verdict" in caplog.text
+    assert "2 of 4 responses are unscored" in caplog.text and "no_verdict" in caplog.text
 
 
 def test_shaping_is_applied_to_rewards_and_not_to_scores():
@@ -175,7 +175,7 @@ def test_a_judge_that_falls_silent_later_leaves_rows_unscored():
 
 def test_the_async_form_is_awaited_and_named_alike(judge):
     reward = judge.as_async()
-    assert inspect.iscoroutinefunction(reward.__call__) and reward.__name__ == "rrm_judge"
+    assert inspect.iscoroutinefunction(reward.__call__) and reward.__name__ == "rrm"
     assert asyncio.run(reward([PROMPT] * 2, [SHORT, LONG])) == judge([PROMPT] * 2, [SHORT, LONG])
     with pytest.raises(GroupError):
         asyncio.run(RRMJudge(engine="scripted:longer", num_generations=2).as_async()([PROMPT] * 3, ["a", "b", "c"]))
@@ -195,11 +195,70 @@ def test_a_closed_judge_opens_again(judge):
     assert judge.score(PROMPT, [SHORT, LONG]).ranking == [1, 0]
 
 
-def test_a_variant_shares_the_engine(judge):
-    variant = judge.variant(orders="fixed")
-    assert variant.score(PROMPT, [SHORT, LONG]).calls == 1
-    assert judge.score(PROMPT, [SHORT, LONG]).calls == 2
-    assert variant.tournament.judge.engine is judge.tournament.judge.engine
+class Counted(ScriptedEngine):
+    """Counts how often it is closed, and takes a moment to answer."""
+
+    def __init__(self):
+        super().__init__(self._reply_slowly)
+        self.closed = 0
+
+    async def _reply_slowly(self, messages):
+        await asyncio.sleep(0.005)
+        return r"\boxed{Assistant 1}"
+
+    async def close(self):
+        self.closed += 1
+
+
+def test_a_variant_shares_the_engine_and_its_clients():
+    engine = Counted()
+    with RRMJudge(engine=engine) as judge:
+        judge.score(PROMPT, [SHORT, LONG])
+        variant = judge.variant(orders="fixed")
+        assert variant.score(PROMPT, [SHORT, LONG]).calls == 1
+        assert variant._loop is judge._loop
+        del variant
+        assert judge.score(PROMPT, [SHORT, LONG]).calls == 2
+        assert engine.closed == 0
+    assert engine.closed == 1
+
+
+def test_a_variant_beside_a_call_under_way_disturbs_nothing():
+    with RRMJudge(engine=Counted(), schedule="round_robin") as judge:
+        results = []
+        running = threading.Thread(target=lambda: results.append(judge.score(PROMPT, [str(n) for n in range(12)])))
+        running.start()
+        while running.is_alive():
+            judge.variant(orders="fixed").score(PROMPT, [SHORT, LONG])
+        running.join()
+    assert results[0].failures == {} and results[0].calls == 132
+
+
+def test_two_judges_of_one_run_log_apart():
+    logged = {}
+    for name in ("helpful", "safe"):
+        with RRMJudge(engine="scripted:longer", name=name) as judge:
+            log = {"log_metric": logged.__setitem__, "log_extra": logged.__setitem__}
+            judge([PROMPT] * 2, [SHORT, LONG], **log)
+    assert {"helpful/calls", "safe/calls", "helpful_notes", "safe_notes"} <= set(logged)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"schedule": "knockout:0,1,2"}, {"schedule": "reference:7"}, {"same_as": lambda text: [text]}],
+    ids=["knockout", "reference", "same_as"],
+)
+def test_settings_with_which_no_group_can_be_played_stop_a_trainer(settings):
+    with (
+        RRMJudge(engine="scripted:longer", **settings) as judge,
+        pytest.raises(GroupError, match="no group could be scored"),
+    ):
+        judge([PROMPT] * 4, ["a", "bb", "ccc", "dddd"])
+
+
+def test_an_evaluation_with_one_generation_is_unscored_and_goes_on():
+    with RRMJudge(engine="scripted:longer", num_generations=1) as judge:
+        assert judge(["p", "q"], [SHORT, LONG]) == [None, None]
 
 
 def test_settings_from_a_file(tmp_path, monkeypatch):

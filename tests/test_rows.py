@@ -157,6 +157,13 @@ def test_rows_that_cannot_even_be_made_on_one_rank_stop_all():
     assert all(isinstance(result, RRMError) and "must be a text" in str(result) for result in results)
 
 
+def test_rows_that_do_not_pickle_stop_all_ranks():
+    odd = [{"role": "user", "content": threading.Lock()}]
+    parts = [rows([odd] * 2), rows(["q"] * 2)]
+    results = on_ranks(parts, lambda rank, own: reward_rows(lambda: own, 4, UNKNOWN, rank, Recorder()))
+    assert all(isinstance(result, RRMError) and "pickle" in str(result) for result in results)
+
+
 def test_mixed_prompts_in_a_group_are_an_error():
     with pytest.raises(GroupError, match="rows 2 to 3"):
         reward_rows(lambda: rows(["a", "a", "b", "c"]), 2, UNKNOWN, Alone(), Recorder())

@@ -281,3 +281,16 @@ def test_compare_in_both_orders_turns_the_second_round():
     biased = tournament(lambda messages: FIRST)
     assert asyncio.run(biased.compare("q", "2", "1", both_orders=True)).verdict is Verdict.TIE
     assert asyncio.run(biased.compare("q", "2", "1", both_orders=False)).verdict is Verdict.FIRST
+
+
+def test_compare_in_both_orders_needs_a_verdict_in_each():
+    answers = iter([FIRST, "I wonder."])
+    judgement = asyncio.run(tournament(lambda messages: next(answers)).compare("q", "2", "1", both_orders=True))
+    assert (judgement.verdict, judgement.reason) == (None, Reason.NO_VERDICT)
+    assert len(judgement.votes) == 2
+
+
+def test_votes_within_both_orders_are_turned_too():
+    judgement = asyncio.run(tournament(Calls(), votes=3).compare("q", "1", "2", both_orders=True))
+    assert judgement.verdict is Verdict.SECOND
+    assert {vote.verdict for one in judgement.votes for vote in one.votes} == {Verdict.SECOND}

@@ -12,7 +12,6 @@ Nothing here imports trl.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,11 +19,10 @@ from rrm_plugin.errors import GroupError
 from rrm_plugin.reducers import majority
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.schedules import round_robin
+from rrm_plugin.trainer_log import warn_of_unscored
 from rrm_plugin.types import Group, Prompt, Response, Scores
 
 __all__ = ["OnlineDPOReward", "PairwiseJudge", "RankJudge"]
-
-logger = logging.getLogger(__name__)
 
 
 @functools.cache
@@ -42,9 +40,9 @@ def __getattr__(name: str) -> Any:
 class OnlineDPOReward:
     """A judge for OnlineDPOTrainer, which lays the two responses to prompt i out as rows i and i + N.
 
-    The two are judged in the judge's own orders; the trainer prefers the one with the higher reward. A pair without a
-    verdict gets two zeros from that trainer (it knows no unscored rows), which it reads as a tie; the judge's log says
-    how many.
+    The two are judged in the judge's own orders; the trainer prefers the one with the higher reward. It knows no
+    unscored rows: of a pair without a verdict, and of a tie, it takes the first response for the better one. Both
+    were drawn alike, so that is noise and no bias; how many there were is warned of.
     """
 
     def __init__(self, judge: RRMJudge) -> None:
@@ -68,8 +66,7 @@ class OnlineDPOReward:
             Group(prompt=prompts[index], responses=[completions[index], completions[index + half]])
             for index in range(half)
         ]
-        scored = self.judge.score_groups(groups)
-        self.judge.refuse_silence(scored)
+        scored = _scored(self.judge, groups, True)
         return [scores.values[0] for scores in scored] + [scores.values[1] for scores in scored]
 
 
@@ -97,8 +94,7 @@ class PairwiseJudge:
         _same_length(prompts, completions)
         if any(len(pair) != 2 for pair in completions):
             raise GroupError("a pairwise judge takes two completions per prompt; RankJudge takes more")
-        scored = _scored(self._judge, prompts, completions, shuffle_order)
-        return [_winner(scores) for scores in scored]
+        return [_winner(scores) for scores in _scored(self._judge, _groups(prompts, completions), shuffle_order)]
 
 
 class RankJudge:
@@ -116,23 +112,30 @@ class RankJudge:
             prompts: N prompts.
             completions: N lists of completions.
             shuffle_order: as in `PairwiseJudge.judge`.
+
+        Raises:
+            EngineUnavailableError: no call of the judge has ever been answered.
         """
         _same_length(prompts, completions)
-        orders = {} if shuffle_order else {"orders": "fixed"}
-        scored = self._judge.variant(**orders).score_groups(_groups(prompts, completions))
-        unscored = sum(len(scores.unscored) for scores in scored)
-        if unscored:
-            logger.warning("%d completions are unscored and stand last in their ranking", unscored)
+        scored = _checked(self._judge, self._judge.variant(**_orders(shuffle_order)), _groups(prompts, completions))
         return [scores.ranking + scores.unscored for scores in scored]
 
 
-def _scored(
-    judge: RRMJudge, prompts: Sequence[Prompt], pairs: Sequence[Sequence[Response]], shuffle_order: bool
-) -> list[Scores]:
-    changes: dict[str, Any] = {"schedule": round_robin(), "reducer": majority()}
-    if not shuffle_order:
-        changes["orders"] = "fixed"
-    return judge.variant(**changes).score_groups(_groups(prompts, pairs))
+def _scored(judge: RRMJudge, pairs: Sequence[Group], shuffle_order: bool) -> list[Scores]:
+    """Scores of pairs, whatever schedule and reducer the judge has for groups."""
+    variant = judge.variant(schedule=round_robin(), reducer=majority(), **_orders(shuffle_order))
+    return _checked(judge, variant, pairs)
+
+
+def _orders(shuffle_order: bool) -> dict[str, Any]:
+    return {} if shuffle_order else {"orders": "fixed"}
+
+
+def _checked(judge: RRMJudge, variant: RRMJudge, groups: Sequence[Group]) -> list[Scores]:
+    scored = variant.score_groups(groups)
+    judge.refuse_silence(scored)
+    warn_of_unscored(judge.__name__, scored)
+    return scored
 
 
 def _winner(scores: Scores) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rrm_plugin import ConfigError, GroupError, RRMJudge
+from rrm_plugin import ConfigError, EngineError, EngineUnavailableError, GroupError, Reason, RRMJudge
 from rrm_plugin.adapters import trl
 from rrm_plugin.engines import ScriptedEngine
 
@@ -49,6 +49,31 @@ def test_online_dpo_pairs_are_half_a_batch_apart(judge):
     assert rewards[0] < rewards[2] and rewards[1] > rewards[3]
     with pytest.raises(GroupError, match="OnlineDPOTrainer"):
         reward(["p", "p", "q", "q"], ["a"] * 4)
+
+
+def _away(messages):
+    raise EngineError("nobody there", Reason.UNREACHABLE)
+
+
+def test_a_dead_engine_is_an_error_and_not_an_order():
+    with RRMJudge(engine=ScriptedEngine(_away)) as judge:
+        for old in (trl.PairwiseJudge(judge), trl.RankJudge(judge)):
+            with pytest.raises(EngineUnavailableError):
+                old.judge(["q"], [["a", "b"]])
+        with pytest.raises(EngineUnavailableError):
+            trl.OnlineDPOReward(judge)(["q", "q"], ["a", "b"])
+
+
+def test_what_could_not_be_judged_is_warned_of(caplog):
+    with RRMJudge(engine=ScriptedEngine(lambda messages: "well")) as judge:
+        trl.OnlineDPOReward(judge)(["q", "q"], ["a", "b"])
+    assert "2 of 2 responses are unscored" in caplog.text
+
+
+def test_pairs_are_judged_whatever_schedule_the_judge_has_for_groups():
+    with RRMJudge(engine="scripted:longer", schedule="reference") as judge:
+        assert trl.PairwiseJudge(judge).judge(["q"], [["a", "bb"]]) == [1]
+        assert trl.OnlineDPOReward(judge)(["q", "q"], ["a", "bb"]) == [-1.0, 1.0]
 
 
 def test_the_judge_of_the_settings_file_is_made_at_first_use(tmp_path, monkeypatch):

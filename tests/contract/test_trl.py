@@ -58,15 +58,15 @@ def test_a_trainer_learns_from_the_judge(kind, conversational, model, tmp_path, 
 def test_the_judge_itself_is_the_reward_function_and_its_words_reach_the_completions_table(model, tmp_path, judge):
     running = trainer("GRPO", model, tmp_path, [judge], dataset(4))
     running.train()
-    assert any("rewards/rrm_judge/mean" in entry for entry in running.state.log_history)
-    notes = running._logs["extra"]["rrm_judge"]
+    assert any("rewards/rrm/mean" in entry for entry in running.state.log_history)
+    notes = running._logs["extra"]["rrm_notes"]
     assert notes and all(note.startswith(("won", "not judged")) for note in notes)
 
 
 def test_an_awaited_reward_is_taken_too(model, tmp_path, judge):
     running = trainer("GRPO", model, tmp_path, [judge.as_async()], dataset(4))
     running.train()
-    assert any("rewards/rrm_judge/mean" in entry for entry in running.state.log_history)
+    assert any("rewards/rrm/mean" in entry for entry in running.state.log_history)
 
 
 def test_evaluation_has_groups_of_its_own_size(model, tmp_path, judge):
@@ -182,5 +182,5 @@ env:
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
     output = run.stdout + run.stderr
     assert run.returncode == 0, output[-5000:]
-    assert "rewards/configured/mean" in output and "rrm/calls" in output
+    assert "rewards/configured/mean" in output and "configured/calls" in output
     assert (tmp_path / "ledger.db").exists()

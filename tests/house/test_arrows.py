@@ -28,6 +28,7 @@ FLOORS = {
     # 2: one judge call
     "background": 2,
     "processes": 2,
+    "underway": 2,
     "engines": 2,
     "miniature": 2,
     "ledger": 2,
