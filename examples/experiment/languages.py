@@ -1,19 +1,21 @@
 """The two languages and their models: the policy writes digits, the judge a few words and whole numbers.
 
-Both models are Qwen2 with two layers of width 64, about a hundred thousand weights. In the judge's language a number
-is one token, except the summands of an addition, which are digits: it can compute digit by digit and compare in one
-step. Text is the same either way.
+Both models have two layers of width 64, about a hundred thousand weights. Their architecture is Llama's with biases in
+the attention, which is Qwen2's but for one more bias; under Qwen2's own name transformers 5 would give them Qwen2's
+tokenizer whatever they were saved with. In the judge's language a number is one token, except the summands of an
+addition, which are digits: it can compute digit by digit and compare in one step. Text is the same either way.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rrm_plugin.prompts import EMPTY_RESPONSE
 
@@ -86,8 +88,8 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
     """A model with random weights for a tokenizer's vocabulary."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return Qwen2ForCausalLM(
-            Qwen2Config(
+        return LlamaForCausalLM(
+            LlamaConfig(
                 vocab_size=len(tokenizer),
                 hidden_size=64,
                 intermediate_size=192,
@@ -95,6 +97,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Any:
                 num_attention_heads=4,
                 num_key_value_heads=4,
                 max_position_embeddings=CONTEXT,
+                attention_bias=True,
                 tie_word_embeddings=True,
                 initializer_range=0.05,
                 rope_parameters={"rope_type": "default", "rope_theta": 1000.0},
@@ -109,3 +112,8 @@ def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Writes model and tokenizer where transformers and TRL can load them."""
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    config = folder / "tokenizer_config.json"
+    settings = json.loads(config.read_text(encoding="utf-8"))
+    # The name by which versions 4 and 5 of transformers both know it.
+    settings["tokenizer_class"] = "PreTrainedTokenizerFast"
+    config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from examples.experiment import judge_rl, policy_rl, pretraining
-from examples.experiment.questions import CARRY, RIGHT, SPLITS
+from examples.experiment.questions import FORGOTTEN, SLIPS, SPLITS
 from examples.experiment.results import PAPER_LIFT, Row, lift, share_of_labels, targets
 
 __all__ = ["page"]
@@ -25,8 +25,8 @@ def page(rows: Sequence[Row], details: Mapping[str, Any]) -> str:
         reading=_reading(rows),
         misses=_misses(rows),
         splits=_splits(),
-        right=f"{RIGHT:.0%}",
-        carry=f"{CARRY:.0%}",
+        slips=f"{SLIPS:.0%}",
+        forgotten=f"{FORGOTTEN:.0%}",
         before=_span([row["policy_before"] for row in rows]),
         policy_pretraining=sum(phase.steps for phase in pretraining.POLICY),
         cold_start_steps=sum(phase.steps for phase in pretraining.COLD_START),
@@ -161,9 +161,9 @@ verdict counts as wrong, and as no agreement.
 ## The three stages
 
 **A. A policy that is mediocre by design.** The questions are additions of two numbers from 10 to 99. The policy
-learns them from text that is right in {right} of its lines, forgets a carry or invents one in {carry}, and is wrong
-in another way in the rest. After {policy_pretraining} steps one answer drawn at temperature 1 is right with a
-chance of {before} (computed exactly from the model's probabilities, not sampled).
+learns them from text of which {slips} is off by a slip, and which in what remains forgets {forgotten} of the
+carries. After {policy_pretraining} steps one answer drawn at temperature 1 is right with a chance of {before}
+(computed exactly from the model's probabilities, not sampled).
 
 **B. A judge that learns to think.** First a cold start of {cold_start_steps} steps on texts that know the format,
 the column addition and the look-up of a number, but end up mostly guessing. Then {judge_steps} steps of GRPO on
@@ -190,14 +190,12 @@ from the cold start, which stands for what a base model brings along; reinforcem
 That is the paper's claim in its smallest form, and no more than that: nothing here says how well a judge of
 billions of weights judges open questions.
 
-- The policy's mistakes are designed in, and so is the room to improve: right answers are in it, and are not its
-  favourite.
+- The policy's mistakes are designed in, and so is the room to improve. Without a carry the right answer is its
+  favourite already, and training makes it surer; with one it is not, and training turns it round.
 - A judge whose own addition can be relied on judges additions well. Its language makes that easy: a number is one
   token, except in sums, where each digit is one.
-- pass@1 is quoted, not the accuracy of the likeliest answer: right answers and carry mistakes are so close to each
-  other that the likeliest answer changes under random rewards too.
-- The KL term of stage C (`beta=0.1`) is needed. In trials without it, policies lost what they knew under every
-  reward that was not perfect.
+- pass@1 is quoted, not the accuracy of the likeliest answer, which says nothing about how sure a policy is.
+- Stage C keeps TRL's KL term (`beta=0.1`); a judge that errs must not be followed to any length.
 - A lift at a fixed number of steps also measures speed; the curves say how far each policy had come.
 
 The questions of the stages and of both test sets are disjoint by construction ({splits}), and a test asserts it.

@@ -19,7 +19,7 @@ from examples.experiment.questions import Question, split
 
 __all__ = ["STEPS", "train"]
 
-STEPS = 200
+STEPS = 150
 
 Reward = Callable[..., list[float | None]]
 

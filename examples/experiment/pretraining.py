@@ -5,8 +5,8 @@ Not one text is kept: each batch is drawn anew, so that a model learns shares an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from examples.experiment.traces import draw_trace
 __all__ = ["COLD_START", "POLICY", "Phase", "cold_start", "pretrain_policy"]
 
 Pair = tuple[str, str]
-"""A prompt, and the reply that is learnt."""
+"""A prompt, and the reply that is learnt, with its end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +31,8 @@ class Phase:
     steps: int
     rate: float
     """Learning rate."""
-    drills: float = 0.0
-    computes: float = 0.0
+    mixture: Mapping[str, float] = field(default_factory=dict)
+    """Shares of the kinds of text, for the judge; `traces` says what they are."""
 
 
 POLICY = (
@@ -42,15 +42,13 @@ POLICY = (
     Phase(steps=250, rate=9e-4),
 )
 COLD_START = (
-    Phase(steps=400, rate=3e-3, drills=0.9, computes=1.0),
-    Phase(steps=650, rate=2e-3, drills=0.25, computes=1.0),
-    Phase(steps=300, rate=1.2e-3, drills=0.15, computes=0.6),
-    Phase(steps=250, rate=4.5e-4, drills=0.1, computes=0.22),
-    Phase(steps=350, rate=2e-3, drills=0.1, computes=0.85),
-    Phase(steps=200, rate=8e-4, drills=0.1, computes=0.6),
-    Phase(steps=150, rate=4e-4, drills=0.1, computes=0.22),
+    Phase(steps=400, rate=3e-3, mixture={"drill": 0.6, "practice": 0.3, "working": 0.1}),
+    Phase(steps=650, rate=2.5e-3, mixture={"drill": 0.15, "practice": 0.5, "working": 0.35}),
+    Phase(steps=700, rate=1.5e-3, mixture={"drill": 0.1, "practice": 0.4, "working": 0.4, "glance": 0.1}),
+    Phase(steps=300, rate=6e-4, mixture={"drill": 0.05, "practice": 0.2, "working": 0.4, "glance": 0.35}),
+    Phase(steps=250, rate=3e-4, mixture={"drill": 0.05, "practice": 0.05, "working": 0.17, "glance": 0.73}),
 )
-"""Look-ups first, since they take longest to be found; then working; then mostly guesses. The rest repeats it."""
+"""Look-ups and columns first, then both together, and at last mostly guesses."""
 
 POLICY_BATCH, JUDGE_BATCH = 256, 128
 WARM_UP = 50
@@ -64,7 +62,7 @@ def pretrain_policy(seed: int, phases: Sequence[Phase] = POLICY) -> tuple[Any, P
 
     def draw(_: Phase) -> list[Pair]:
         chosen = [questions[index] for index in draws.integers(len(questions), size=POLICY_BATCH)]
-        return [(question.text, corpus_answer(question, draws)) for question in chosen]
+        return [(question.text, corpus_answer(question, draws) + tokenizer.eos_token) for question in chosen]
 
     fit(model, tokenizer, phases, draw)
     return model, tokenizer
@@ -74,11 +72,11 @@ def cold_start(seed: int, phases: Sequence[Phase] = COLD_START) -> tuple[Any, Pr
     """The judge before its reinforcement learning: a model and its tokenizer."""
     tokenizer = judge_tokenizer()
     model = new_model(tokenizer, seed + 1000)
-    questions, draws = split("corpus"), np.random.default_rng([seed, 2])
+    draws = np.random.default_rng([seed, 2])
 
     def draw(phase: Phase) -> list[Pair]:
-        traces = (draw_trace(questions, phase.drills, phase.computes, draws) for _ in range(JUDGE_BATCH))
-        return [(trace.prompt, trace.reply) for trace in traces]
+        traces = (draw_trace(phase.mixture, draws) for _ in range(JUDGE_BATCH))
+        return [(trace.prompt, trace.reply + (tokenizer.eos_token if trace.ends else "")) for trace in traces]
 
     fit(model, tokenizer, phases, draw)
     return model, tokenizer
@@ -114,7 +112,7 @@ def _backward(model: Any, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[Pa
     Texts of one length go through the model together: half of a padded batch would be padding.
     """
     prompts = tokenizer([prompt for prompt, _ in pairs])["input_ids"]
-    replies = tokenizer([reply + tokenizer.eos_token for _, reply in pairs])["input_ids"]
+    replies = tokenizer([reply for _, reply in pairs])["input_ids"]
     shapes: dict[tuple[int, int], list[list[int]]] = {}
     for prompt, reply in zip(prompts, replies, strict=True):
         shapes.setdefault((len(prompt), len(reply)), []).append(prompt + reply)

@@ -15,8 +15,11 @@ SPLITS = {"corpus": 4500, "judge_rl": 1400, "policy_rl": 1000, "dev": 600, "test
 PERMUTATION = 31_337
 """Seed of the order in which the questions are dealt out; the same for all seeds of an experiment."""
 
-RIGHT, CARRY = 0.32, 0.45
-"""Shares of the corpus that are right, and that forget a carry or invent one. The rest is off by something else."""
+SLIPS, FORGOTTEN = 0.4, 0.75
+"""Share of the corpus that is off by a slip; in what remains, share of the additions with a carry that forget it."""
+
+OFF_BY_TEN = 0.45 / 0.68
+"""Share of the wrong answers that the judge's cold start is shown."""
 
 _OFFSETS = (-30, -20, -11, -9, -5, -3, -2, -1, 1, 2, 3, 5, 9, 11, 20, 30)
 
@@ -66,23 +69,22 @@ def carry_mistake(question: Question) -> str:
 
 
 def corpus_answer(question: Question, draws: np.random.Generator) -> str:
-    """What the corpus says: right in 32% of its texts. That the policy starts out mediocre is designed in here."""
-    chance = draws.random()
-    if chance < RIGHT:
-        return question.right
-    if chance < RIGHT + CARRY:
+    """What a line of the corpus says: more often wrong than right. The policy is mediocre by design."""
+    if draws.random() < SLIPS:
+        return _slip(question, draws)
+    if carries(question) and draws.random() < FORGOTTEN:
         return carry_mistake(question)
-    return _other_mistake(question, draws)
+    return question.right
 
 
 def wrong_answer(question: Question, draws: np.random.Generator) -> str:
-    """A wrong answer, as often of each kind as in the corpus."""
-    if draws.random() < CARRY / (1 - RIGHT):
+    """A wrong answer for the judge to practise on."""
+    if draws.random() < OFF_BY_TEN:
         return carry_mistake(question)
-    return _other_mistake(question, draws)
+    return _slip(question, draws)
 
 
-def _other_mistake(question: Question, draws: np.random.Generator) -> str:
+def _slip(question: Question, draws: np.random.Generator) -> str:
     while True:
         value = question.a + question.b + int(draws.choice(_OFFSETS))
         if 0 <= value <= 198:

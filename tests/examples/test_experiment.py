@@ -47,14 +47,11 @@ def test_splits_hold_all_questions() -> None:
 def test_corpus_is_as_mediocre_as_it_says() -> None:
     draws = np.random.default_rng(0)
     asked = [questions.split("corpus")[index % 4500] for index in range(20_000)]
-    answers = [questions.corpus_answer(question, draws) for question in asked]
-    right = np.mean([answer == question.right for question, answer in zip(asked, answers, strict=True)])
-    carry = np.mean(
-        [answer == questions.carry_mistake(question) for question, answer in zip(asked, answers, strict=True)]
-    )
-    assert right == pytest.approx(questions.RIGHT, abs=0.015)
-    # Some of the other mistakes are off by ten as well.
-    assert carry == pytest.approx(questions.CARRY, abs=0.03)
+    answers = [(one, questions.corpus_answer(one, draws)) for one in asked]
+    with_carry = [answer == one.right for one, answer in answers if questions.carries(one)]
+    without = [answer == one.right for one, answer in answers if not questions.carries(one)]
+    assert np.mean(without) == pytest.approx(1 - questions.SLIPS, abs=0.02)
+    assert np.mean(with_carry) == pytest.approx((1 - questions.SLIPS) * (1 - questions.FORGOTTEN), abs=0.02)
 
 
 def test_wrong_answers_are_wrong_and_within_the_judges_numbers() -> None:
@@ -64,11 +61,11 @@ def test_wrong_answers_are_wrong_and_within_the_judges_numbers() -> None:
         assert answer != question.right and 0 <= int(answer) <= 199
 
 
-@pytest.mark.parametrize(("drills", "computes"), [(1.0, 0.0), (0.0, 1.0), (0.0, 0.0)])
-def test_traces_survive_the_judges_tokenizer(drills: float, computes: float) -> None:
+@pytest.mark.parametrize("kind", ["working", "glance", "drill", "practice"])
+def test_traces_survive_the_judges_tokenizer(kind: str) -> None:
     tokenizer, draws = languages.judge_tokenizer(), np.random.default_rng(1)
     for _ in range(200):
-        trace = traces.draw_trace(questions.split("corpus"), drills, computes, draws)
+        trace = traces.draw_trace({kind: 1.0}, draws)
         text = trace.prompt + trace.reply
         ids = tokenizer(text)["input_ids"]
         assert tokenizer.decode(ids) == text
@@ -111,7 +108,7 @@ def test_cold_start_has_the_prompt_of_the_judge() -> None:
 @pytest.mark.parametrize(("a", "b"), [(37, 85), (11, 22), (99, 99), (10, 90)])
 def test_working_is_right(a: int, b: int) -> None:
     question = Question(a, b)
-    thinking = split_thinking("<think>" + traces.working(question, question.right, "1", 1)).thinking
+    thinking = split_thinking("<think>" + traces.working(question, 1)).thinking
     columns, said = thinking.split(" so ")
     for sum_ in columns.split():
         left, right = sum_.split("=")
@@ -121,18 +118,24 @@ def test_working_is_right(a: int, b: int) -> None:
 
 def test_traces_end_in_a_verdict() -> None:
     draws = np.random.default_rng(2)
-    for drills, computes in ((1.0, 0.0), (0.0, 1.0), (0.0, 0.0)):
-        trace = traces.draw_trace(questions.split("corpus"), drills, computes, draws)
+    for kind in ("working", "glance", "drill"):
+        trace = traces.draw_trace({kind: 1.0}, draws)
+        assert trace.ends
         assert parse("<think>" + trace.reply).verdict is not None
 
 
 def test_cold_start_ends_in_guessing() -> None:
     """At the decoding of the judge, too: temperature 0.6 makes the likelier of two kinds of text likelier still."""
-    last = pretraining.COLD_START[-1]
-    computes = (1 - last.drills) * last.computes
-    guesses = (1 - last.drills) * (1 - last.computes) / 2
-    shares = np.array([computes, guesses, guesses, last.drills]) ** (1 / 0.6)
+    last = pretraining.COLD_START[-1].mixture
+    # Glances begin in two ways, one for each assistant; practice begins as working does.
+    beginnings = [last["working"] + last["practice"], last["glance"] / 2, last["glance"] / 2, last["drill"]]
+    shares = np.array(beginnings) ** (1 / 0.6)
     assert shares[0] / shares.sum() < 0.2
+
+
+def test_mixtures_are_whole() -> None:
+    for phase in pretraining.COLD_START:
+        assert sum(phase.mixture.values()) == pytest.approx(1)
 
 
 def test_pairs_hold_one_right_answer_each() -> None:
