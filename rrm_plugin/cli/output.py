@@ -153,9 +153,9 @@ def _is_device(name: str) -> bool:
 def _refuse_unwritable(target: Output) -> None:
     folder = os.path.dirname(os.path.realpath(target.name))
     if not os.path.isdir(folder):
-        raise click.BadParameter(f"--output {target.name}: there is no folder {folder}")
+        raise click.BadParameter(f"there is no folder {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise click.BadParameter(f"--output {target.name}: no file can be made in the folder {folder}")
+        raise click.BadParameter(f"no file can be made in the folder {folder}")
     partial = target.partial
     if partial is not None and (partial.is_symlink() or (partial.exists() and not partial.is_file())):
-        raise click.BadParameter(f"--output {target.name}: {partial}, needed for unfinished rows, is not a plain file")
+        raise click.BadParameter(f"{partial}, needed for unfinished rows, is not a plain file")

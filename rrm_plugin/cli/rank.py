@@ -38,17 +38,18 @@ SILENT_ROWS = 8
 @click.argument("groups", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.option(
     "--output",
-    "out",
+    "target",
     metavar="OUT",
     required=True,
     type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    callback=lambda _context, _option, name: output(name),
     help="JSONL file to write, one row a group.",
 )
 @click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
 @plain_errors
-def rank(groups: str, out: str, **options: Any) -> None:
+def rank(groups: str, target: Output, **options: Any) -> None:
     """Score the responses of each group in GROUPS, a JSONL file.
 
     A row is {"prompt": ..., "responses": [...]}, texts or chat messages, with "id" and "reference" if you like. Rows
@@ -59,7 +60,6 @@ def rank(groups: str, out: str, **options: Any) -> None:
     complete; until then its rows stand in OUT.partial. A pipe is written to as rows are done.
     """
     settings = judge_settings(options)
-    target = output(out)
     _refuse_overlap(groups, target, settings, options["config"])
     with RRMJudge(**settings) as judge:
         try:
@@ -67,11 +67,13 @@ def rank(groups: str, out: str, **options: Any) -> None:
         except KeyboardInterrupt:
             kept = "; run the same command again to go on" if settings.get("ledger") else ""
             raise click.ClickException(
-                f"stopped; the rows that were done stand in {target.partial or out}{kept}"
+                f"stopped; the rows that were done stand in {target.partial or target.name}{kept}"
             ) from None
-    note(f"{tally.told()} -> {out}")
+    note(f"{tally.told()} -> {target.name}")
     if tally.errors:
-        raise click.ClickException(f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {out}")
+        raise click.ClickException(
+            f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {target.name}"
+        )
 
 
 def _refuse_overlap(groups: str, target: Output, settings: Mapping[str, Any], config: str | None) -> None:

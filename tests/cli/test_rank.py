@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,9 @@ import pytest
 from click.testing import CliRunner
 
 from rrm_plugin.cli import main
+from rrm_plugin.engines import scripted
+from rrm_plugin.errors import EngineError
+from rrm_plugin.types import Reason
 
 
 def write(path, rows) -> str:
@@ -77,6 +81,9 @@ def test_a_ledger_pays_nothing_twice(tmp_path):
 SLOW = """
 import sys, time
 from rrm_plugin.cli import main
+from rrm_plugin.engines import scripted
+from rrm_plugin.errors import EngineError
+from rrm_plugin.types import Reason
 from rrm_plugin.engines import scripted
 
 def slow(messages):
@@ -203,3 +210,85 @@ def test_an_interrupt_says_how_to_go_on(tmp_path):
         _, said = running.communicate(timeout=60)
     assert running.returncode == 1
     assert "run the same command again" in said and "Traceback" not in said
+
+
+def test_odd_rows_cost_no_other(tmp_path):
+    good = {"prompt": "q", "responses": ["a", "bb"]}
+    odd = [
+        {**good, "id": "\ud83d"},
+        {**good, "prompt": "\ud83d"},
+        {**good, "responses": ["\udc00", "bb"]},
+        "[" * 200_000,
+    ]
+    ledger = ("--ledger", str(tmp_path / "l.db"))
+    result, out = rank(tmp_path, [*odd, good], "--engine", "scripted:longer", *ledger)
+    assert [row["line"] for row in out] == [1, 2, 3, 4, 5]
+    assert out[0]["id"] == "\ud83d" and [row["ranking"] for row in out] == [[1, 0]] * 3 + [[]] + [[1, 0]]
+    assert "recursion" in out[3]["error"] and "1 of 5 rows" in result.output and result.exit_code == 1
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path):
+    (tmp_path / "g.jsonl").write_text(json.dumps(GROUPS[0]) + "\n", encoding="utf-8-sig")
+    arguments = ["rank", str(tmp_path / "g.jsonl"), "--output", str(tmp_path / "o"), "--engine", "scripted:longer"]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    assert read(tmp_path / "o")[0]["ranking"] == [2, 1, 0]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/fd"), reason="needs /dev/fd")
+def test_a_pipe_is_read_once(tmp_path):
+    source, target = write(tmp_path / "g.jsonl", GROUPS), tmp_path / "out.jsonl"
+    command = [sys.executable, "-m", "rrm_plugin.cli", "rank", "/dev/stdin", "--output", str(target)]
+    with subprocess.Popen(["cat", source], stdout=subprocess.PIPE) as cat:
+        subprocess.run([*command, "--engine", "scripted:longer"], stdin=cat.stdout, check=True)
+    assert len(read(target)) == len(GROUPS)
+
+
+def silent_rows(monkeypatch, *silent):
+    """A judge who cannot be reached for the groups of these numbers; says how often it was asked."""
+    asked: list[int] = []
+
+    def judge(messages) -> str:
+        number = int(messages[-1]["content"].split("question ")[1].split()[0])
+        asked.append(number)
+        if number in silent:
+            raise EngineError("nobody is there", Reason.UNREACHABLE)
+        return "\\boxed{Assistant 1}"
+
+    monkeypatch.setitem(scripted.NAMED_SCRIPTS, "longer", judge)
+    return asked
+
+
+def numbered(count):
+    return [{"prompt": f"question {n} ?", "responses": ["a", "bb"]} for n in range(count)]
+
+
+def test_rows_without_an_answer_end_no_run_that_has_others(tmp_path, monkeypatch):
+    silent_rows(monkeypatch, *range(7))
+    result, rows = rank(tmp_path, numbered(20), "--engine", "scripted:longer")
+    assert result.exit_code == 0, result.output
+    assert [row["failures"] for row in rows] == [{"unreachable": 2}] * 7 + [{}] * 13
+
+
+def test_a_judge_that_answers_nothing_ends_the_run_early(tmp_path, monkeypatch):
+    asked = silent_rows(monkeypatch, *range(2000))
+    result, rows = rank(tmp_path, numbered(2000), "--engine", "scripted:longer")
+    assert result.exit_code == 1 and "nobody is there" in result.output and "Traceback" not in result.output
+    assert rows is None and len(set(asked)) < 2000
+
+
+def test_a_short_file_without_an_answer_is_an_error_too(tmp_path, monkeypatch):
+    silent_rows(monkeypatch, 0, 1)
+    single = {"prompt": "question 2 ?", "responses": ["alone"]}
+    result, rows = rank(tmp_path, [*numbered(2), single], "--engine", "scripted:longer")
+    assert result.exit_code == 1 and "nobody is there" in result.output and rows is None
+
+
+def test_the_word_does_not_wait_for_a_row_that_hangs(tmp_path, monkeypatch):
+    async def hanging(messages) -> str:
+        if "question 0 " in messages[-1]["content"]:
+            await asyncio.Event().wait()
+        raise EngineError("nobody is there", Reason.UNREACHABLE)
+
+    monkeypatch.setitem(scripted.NAMED_SCRIPTS, "longer", hanging)
+    result, rows = rank(tmp_path, numbered(20), "--engine", "scripted:longer")
+    assert result.exit_code == 1 and "nobody is there" in result.output and rows is None
