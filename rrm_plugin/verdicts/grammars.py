@@ -14,54 +14,21 @@ Every pattern has bounded repetitions: a text of any length is read in linear ti
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import unicodedata
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.types import Verdict
+from rrm_plugin.verdicts.marks import Edit, Grammar, Mark
+from rrm_plugin.verdicts.phrases import PhraseGrammar
 
 __all__ = ["GRAMMARS", "Edit", "Grammar", "Mark", "MarkupGrammar", "PhraseGrammar", "ScoreGrammar", "grammar"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """One place where a text holds a grammar's markup."""
-
-    start: int
-    end: int
-    text: str
-    verdict: Verdict | None
-    """None where the markup holds something that names neither response nor a tie."""
-    aimed: bool = True
-    """Without a verdict: whether the markup still speaks of the responses; `\\boxed{42}` does not."""
-    unclosed: bool = False
-    """Whether the text ends before the markup does."""
-
-
-Edit = tuple[int, int, str]
-"""Start and end of a piece of text, and what to put in its place."""
-
-
-@runtime_checkable
-class Grammar(Protocol):
-    """The markup of a verdict. Instances are immutable, hashable, picklable, and their repr says all that they do."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        ...
-
-    def marks(self, text: str) -> list[Mark]:
-        """All markup in a text, in order."""
-        ...
-
-    def edits(self, text: str) -> list[Edit]:
-        """What to replace in a text that a judge is shown, so that its readable content stays and its markup goes."""
-        ...
 
 
 @lru_cache(maxsize=256)
@@ -85,11 +52,13 @@ class MarkupGrammar:
 
     Args:
         name: for messages.
-        pattern: regular expression with a group; a named group `unclosed` may match where the text ends too early.
+        pattern: regular expression with a group; a named group `unclosed` may match where the text ends too early, and
+            `closing` what ends the markup without being replaced with it.
         values: pairs of a value and its verdict. Case, spaces, quotes and Markdown do not count.
         aimed: regular expression of further values, in lower case without spaces, that are meant as a verdict too.
         quote: the markup when it is only quoted; `{value}` is what group 1 held.
         ignore_case: whether the pattern does.
+        within: name of a tag; where a text has it, markup outside of it is talk and no verdict.
     """
 
     name: str
@@ -98,6 +67,7 @@ class MarkupGrammar:
     aimed: str = ""
     quote: str = "({value})"
     ignore_case: bool = False
+    within: str = ""
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any]) -> MarkupGrammar:
@@ -129,7 +99,8 @@ class MarkupGrammar:
 
     def marks(self, text: str) -> list[Mark]:
         """All markup in a text, in order."""
-        return [self._mark(match) for match in self._matches(text)]
+        marks = [self._mark(match) for match in self._matches(text)]
+        return _talk_outside(marks, text, self.within) if self.within else marks
 
     def edits(self, text: str) -> list[Edit]:
         """Puts the values that are meant as a verdict between other brackets; `\\boxed{42}` stays as it is."""
@@ -146,14 +117,28 @@ class MarkupGrammar:
     def _mark(self, match: re.Match[str]) -> Mark:
         value = _value(_held(match))
         verdict = _table(self.values).get(value)
+        named = match.groupdict()
         return Mark(
             start=match.start(),
-            end=match.end(),
+            end=match.end("closing") if named.get("closing") else match.end(),
             text=match[0],
             verdict=verdict,
             aimed=verdict is not None or (bool(self.aimed) and re.search(self.aimed, value) is not None),
-            unclosed=match.groupdict().get("unclosed") is not None,
+            unclosed=named.get("unclosed") is not None,
         )
+
+
+def _talk_outside(marks: list[Mark], text: str, tag: str) -> list[Mark]:
+    tags = [(hit.end(), hit[1] != "/") for hit in _compiled(rf"<(/?){tag}>", re.IGNORECASE).finditer(text)]
+    if not any(opens for _, opens in tags):
+        return marks
+    begins = [end for end, _ in tags]
+
+    def inside(mark: Mark) -> bool:
+        last = bisect_right(begins, mark.start) - 1
+        return last >= 0 and tags[last][1]
+
+    return [mark if inside(mark) else dataclasses.replace(mark, verdict=None, aimed=False) for mark in marks]
 
 
 _SOFT = str.maketrans("{}[]<>", "()()\u2039\u203a")
@@ -194,41 +179,6 @@ def _values_of(mapping: Any) -> tuple[tuple[str, Verdict], ...]:
     if len({_value(value) for value, _ in values}) < len(values):
         raise ConfigError("grammar: two of the values are the same but for case, spaces or quotes")
     return values
-
-
-@dataclass(frozen=True, kw_only=True)
-class PhraseGrammar:
-    """The sentence "Output (a) is better"; where there is none, a bare "Output (a)" that opens or ends the answer."""
-
-    name: str = "llmbar"
-
-    def marks(self, text: str) -> list[Mark]:
-        """All claims in a text, in order; a claim under a condition, denied or one of two named is no verdict."""
-        claims = [self._mark(match) for match in _CLAIM.finditer(text)]
-        if claims:
-            return claims
-        return [self._mark(match) for match in (_OPENS.match(text), _ENDS.search(text)) if match]
-
-    def _mark(self, match: re.Match[str]) -> Mark:
-        verdict = Verdict.FIRST if match["label"].lower() == "a" else Verdict.SECOND
-        hedged = match.groupdict().get("hedge") is not None
-        return Mark(start=match.start(), end=match.end(), text=match[0], verdict=None if hedged else verdict)
-
-    def edits(self, text: str) -> list[Edit]:
-        """Puts each label into square brackets, also where no verdict is claimed: a quote may begin or end there."""
-        return [(match.start(1), match.end(), f"[{match[2]}]") for match in _LABEL.finditer(text)]
-
-
-_LABEL = re.compile(r"Output[\s\"'\u201c\u201d*_`]{0,4}(\(\s?([ab])\s?\))", re.IGNORECASE)
-_DRESSED = r"[\s\"'\u201c\u201d*_`#>]{0,8}Output\s{1,3}\((?P<label>[ab])\)[\"'\u201c\u201d*_`]{0,4}"
-_CLAIM = re.compile(
-    r"(?:\b(?P<hedge>(?:neither|nor|or|whether|if|unless|cannot|not|\w{0,8}n['\u2019]t)\b"
-    r"(?:\s{1,3}(?!and\b|but\b|so\b|better\b)\w{1,20}){0,3}?))?"
-    rf"{_DRESSED}\s{{1,3}}is\s{{1,3}}better\b",
-    re.IGNORECASE,
-)
-_OPENS = re.compile(rf"{_DRESSED}[ \t]{{0,3}}(?=$|\n|[.!](?:\s|$)|\()", re.IGNORECASE)
-_ENDS = re.compile(rf"(?<=\n){_DRESSED}[\s.!]{{0,8}}\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,6 +261,7 @@ GRAMMARS: Mapping[str, Grammar] = {
             values=(("A", Verdict.FIRST), ("B", Verdict.SECOND)),
             aimed=r"^[abc]$|^(?:assistant|chatbot|response)|^neither|^both|^tie$|^[ab][<>=]",
             quote="⟦{value}⟧",
+            within="answer",
         ),
         MarkupGrammar(
             name="arena",
@@ -324,7 +275,7 @@ GRAMMARS: Mapping[str, Grammar] = {
         MarkupGrammar(
             name="json",
             pattern=r"""[{,]\s{0,20}["']winner["']\s{0,8}:\s{0,8}"""
-            r"""("[^"\n]{0,80}"|'[^'\n]{0,80}'|-?[\w.]{1,20})\s{0,20}(?:(?=[,}])|(?P<unclosed>\Z))""",
+            r"""("[^"\n]{0,80}"|'[^'\n]{0,80}'|-?[\w.]{1,20})\s{0,20}(?:(?=(?P<closing>[,}]))|(?P<unclosed>\Z))""",
             values=(
                 *((name, Verdict.FIRST) for name in ("1", "response 1", "response_1")),
                 *((name, Verdict.SECOND) for name in ("2", "response 2", "response_2")),

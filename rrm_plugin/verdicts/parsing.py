@@ -2,7 +2,8 @@
 
 Nothing is guessed. Only what stands after the thinking is read. Where that names two verdicts, there is none, even if
 one of them comes last: real judges quote the other side's claim before they answer as often as they change their
-mind. The one exception is the echo of an instruction, two verdicts joined by "or", with a verdict after it.
+mind. Two exceptions: the echo of an instruction, two verdicts joined by "or", with a verdict after it; and a verdict
+that is denied, "not X", which speaks against X and for nothing.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def parse(text: str, preset: str | Grammar = "rrm", *, finished: bool = True) ->
         text: all that the judge wrote. It may begin inside the thinking, without an opening tag.
         preset: a grammar, or the name of a built-in one.
         finished: False where the engine stopped at its token limit. Without any tag of thinking such a text counts as
-            unfinished thinking; after closed thinking, a verdict that is there and complete counts.
+            unfinished thinking; after closed thinking, a verdict that is there and complete counts, unless more markup
+            runs into the end of the text.
 
     Raises:
         ConfigError: there is no grammar of that name. The text itself never raises.
@@ -46,21 +48,24 @@ def parse(text: str, preset: str | Grammar = "rrm", *, finished: bool = True) ->
     _, answer, closed = split_thinking(text)
     if closed is False or (closed is None and not finished):
         return _without(Reason.CUT_OFF, "the thinking has no end")
-    marks = [mark for mark in rules.marks(answer) if finished or not mark.unclosed]
-    spoken = _without_echoes([mark for mark in marks if mark.verdict is not None], answer)
+    marks = rules.marks(answer)
+    if not finished and any(mark.unclosed and mark.aimed for mark in marks):
+        return _without(Reason.CUT_OFF, "the verdict was cut off at the token limit")
+    spoken, denied = _meant([mark for mark in marks if mark.verdict is not None], answer)
     verdicts = {mark.verdict for mark in spoken}
     if len(verdicts) > 1:
         return _without(Reason.CONTRADICTORY, " … ".join(dict.fromkeys(_short(mark.text) for mark in spoken)))
     if len(verdicts) == 1:
-        return _unless_withdrawn(spoken[-1], marks)
+        return _unless_withdrawn(spoken[-1], marks, denied)
     return _nothing(answer, marks, finished)
 
 
-def _unless_withdrawn(mark: Mark, marks: Sequence[Mark]) -> Parsed:
-    """The verdict, unless markup that names neither response follows it."""
-    later = next((other for other in marks if other.start > mark.start and other.aimed and other.verdict is None), None)
-    if later is not None:
-        return _without(Reason.CONTRADICTORY, f"{_short(mark.text)} … {_short(later.text)}")
+def _unless_withdrawn(mark: Mark, marks: Sequence[Mark], denied: Sequence[Mark]) -> Parsed:
+    """The verdict, unless it is denied elsewhere, or markup that names neither response follows it."""
+    later = (other for other in marks if other.start > mark.start and other.aimed and other.verdict is None)
+    against = next((other for other in denied if other.verdict is mark.verdict), None) or next(later, None)
+    if against is not None:
+        return _without(Reason.CONTRADICTORY, f"{_short(mark.text)} … {_short(against.text)}")
     return Parsed(verdict=mark.verdict, detail=_short(mark.text))
 
 
@@ -80,15 +85,44 @@ _EDGE = r"[\s\"'\u201c\u201d\u2018\u2019`*$.,;()\[\]]{0,12}"
 _JOINT = re.compile(rf"{_EDGE}(?:or|/|\|){_EDGE}(?:with|say)?{_EDGE}", re.IGNORECASE)
 
 
-def _without_echoes(marks: Sequence[Mark], text: str) -> list[Mark]:
-    """Drops verdicts that are only offered as alternatives, "X or Y", where a verdict on its own follows."""
-    joined = [_JOINT.fullmatch(text, left.end, right.start) is not None for left, right in pairwise(marks)]
-    alone = [
-        mark
-        for index, mark in enumerate(marks)
-        if not (index and joined[index - 1]) and not (index < len(joined) and joined[index])
+def _meant(marks: Sequence[Mark], text: str) -> tuple[Sequence[Mark], list[Mark]]:
+    """The verdicts that a judge gives, and those that it denies, "not X", in a text where each mark has a verdict."""
+    joined = [
+        left.verdict is not right.verdict and _JOINT.fullmatch(text, left.end, right.start) is not None
+        for left, right in pairwise(marks)
     ]
-    return alone if alone and alone[-1] is marks[-1] else list(marks)
+    meant, denied = [], []
+    refused = False
+    for index, mark in enumerate(marks):
+        # In "not X or Y" the word is about both.
+        refused = (refused and joined[index - 1]) or _is_denied(mark, text)
+        (denied if refused else meant).append(mark)
+    offered = {mark.start for pair, together in zip(pairwise(marks), joined, strict=True) if together for mark in pair}
+    return _without_echoes(meant, offered), denied
+
+
+def _without_echoes(marks: Sequence[Mark], offered: set[int]) -> Sequence[Mark]:
+    """Drops verdicts that are only offered as alternatives, "X or Y", where a verdict on its own follows."""
+    alone = [mark for mark in marks if mark.start not in offered]
+    return alone if alone and alone[-1] is marks[-1] else marks
+
+
+_DENIAL = re.compile(
+    r"\b(?:not|never|neither|nor|cannot|\w{0,8}n['\u2019]t|reject\w{0,3}|rather\s{1,3}than|instead\s{1,3}of|against)"
+    r"(?:\s{1,3}(?:a|an|answer|as|be|by|choose|conclude|end|give|is|it|judge|my|pick|prefer|say|select|the|verdict|with))"
+    r"{0,5}[\s\"'\u201c\u201d\u2018\u2019`*$(\[]{0,8}\Z",
+    re.IGNORECASE,
+)
+_DENIED_AFTER = re.compile(
+    r"[\s\"'\u201c\u201d\u2018\u2019`*$)\]]{0,8}(?:is|was|would\s{1,3}be)(?:n['\u2019]t\b"
+    r"|\s{1,3}(?:\w{2,14}ly\s{1,3})?(?:not|never|wrong|incorrect|false|mistaken|out\s{1,3}of\s{1,3}the\s{1,3}question)\b)",
+    re.IGNORECASE,
+)
+
+
+def _is_denied(mark: Mark, text: str) -> bool:
+    before = _DENIAL.search(text, max(0, mark.start - 120), mark.start)
+    return before is not None or _DENIED_AFTER.match(text, mark.end) is not None
 
 
 _REFUSAL = re.compile(

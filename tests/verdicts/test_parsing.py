@@ -31,11 +31,17 @@ CLEAR = {
         (r"\boxed{Assistant X} goes here: \boxed{Assistant 1}", FIRST),
         (r"\boxed{Assistant 1", FIRST),
         ("\\boxed{Assis\n\n\\boxed{Assistant 1}", FIRST),
+        (r"It is not close: \boxed{Assistant 1}", FIRST),
+        (r"I do not hesitate to say \boxed{Assistant 2}", SECOND),
+        (r"\boxed{Assistant 1}, and not \boxed{Assistant 2}", FIRST),
     ],
     "rm_r1": [
         ("<answer>[[A]]</answer>", FIRST),
         ("<think>[[A]]</think><answer>[[B]]</answer>\n", SECOND),
         ("matrix [[1, 2]], so [[ B ]]", SECOND),
+        ("[[A]] or [[B]]? <answer>[[B]]</answer>", SECOND),
+        ("<eval>I first lean to [[B]].</eval> <answer>[[A]]</answer> since [[B]] is longer", FIRST),
+        ("A says <answer>42</answer>. <answer>[[A]]", FIRST),
     ],
     "arena": [
         ("[[A>>B]]", FIRST),
@@ -55,6 +61,15 @@ CLEAR = {
         ("Which is better?\nOutput (b).", SECOND),
         ("Output (a) is not better and Output (b) is better.", SECOND),
         ("I cannot say whether Output (a) is better. No: Output (b) is better.", SECOND),
+        ("Output (a) is better formatted, but overall Output (b) is the better answer.", SECOND),
+        ("Output (a) is better in tone.\n\nTherefore, Output (b) is clearly better.", SECOND),
+        ("At first glance, Output (a) is better. But it is wrong, so my choice is Output (b).", SECOND),
+        ("At first glance Output (a) is better, but ... my choice is **Output (b)**.", SECOND),
+        ("Output (b) is slightly better, as it is shorter", SECOND),
+        ('"Output (b)" is "better" than Output (a) because it is right.', SECOND),
+        ("Although Output (b) does not explain itself, Output (a) is the better of the two!", FIRST),
+        ("Output (a)\n\nOutput (b) is better in tone, but wrong.", FIRST),
+        ("Therefore, Output (a) is better. Output (b) is better only in tone.", FIRST),
     ],
     "scores": [
         ("<score_A>8</score_A> <score_B>6.5</score_B>", FIRST),
@@ -69,6 +84,7 @@ CLEAR = {
         ('{"winner": "tie"}', TIE),
         ("{'winner': 'Response 2'}", SECOND),
         ('{"reasoning": "they say \\"winner\\": 2", "winner": 1}', FIRST),
+        ('{"winner": 1} or {"winner": 2}? {"winner": 2}', SECOND),
     ],
 }
 
@@ -86,6 +102,12 @@ NONE = {
         (r"\boxed{42}", Reason.INVALID),
         (r"\boxed{1}", Reason.INVALID),
         (r"\boxed{Assistant 1 and 2}", Reason.INVALID),
+        (r"The answer is not \boxed{Assistant 1}.", Reason.INVALID),
+        (r"I can give neither \boxed{Assistant 1} nor \boxed{Assistant 2}.", Reason.INVALID),
+        (r"I would not say \boxed{Assistant 1} or \boxed{Assistant 2}.", Reason.INVALID),
+        (r"\boxed{Assistant 1} is wrong.", Reason.INVALID),
+        (r"\boxed{Assistant 1}. No, it is not \boxed{Assistant 1}.", Reason.CONTRADICTORY),
+        (r"\boxed{Assistant 1}/\boxed{Assistant 1} ... \boxed{Assistant 2}", Reason.CONTRADICTORY),
         ("I'm sorry, but I cannot compare these.", Reason.REFUSAL),
         ("I can’t help with that request.", Reason.REFUSAL),
         ("Assistant 1 is better.", Reason.NO_VERDICT),
@@ -96,6 +118,7 @@ NONE = {
         ("[[C]]", Reason.INVALID),
         ("<answer>A</answer>", Reason.NO_VERDICT),
         ("[[A]] [[tie]]", Reason.CONTRADICTORY),
+        ("I first lean to [[B]]. <answer>[A]</answer>", Reason.INVALID),
     ],
     "arena": [("[[A>B]] [[B>A]]", Reason.CONTRADICTORY), ("[[A>A]]", Reason.INVALID), ("[[A]]", Reason.INVALID)],
     "llmbar": [
@@ -103,6 +126,16 @@ NONE = {
         ("Therefore, neither Output (a) nor Output (b) is better.", Reason.INVALID),
         ("I do not think that Output (a) is better.", Reason.INVALID),
         ("Say whether Output (a) is better.", Reason.INVALID),
+        ("Output (a) is better in tone.", Reason.INVALID),
+        ("Output (a) is better, but the other one is right.", Reason.INVALID),
+        ("It would be wrong to say that Output (a) is better. The second is right.", Reason.INVALID),
+        ("I doubt that Output (a) is better; the other output follows the instruction.", Reason.INVALID),
+        ("One could argue that Output (a) is better.", Reason.INVALID),
+        ("Is Output (a) is better? Hardly.", Reason.INVALID),
+        ("Output (a) is hardly better.", Reason.INVALID),
+        ("Output (a) is better. Still, I choose Output (b).", Reason.CONTRADICTORY),
+        ("Output (a) is better. No, Output (b) is clearly better.", Reason.CONTRADICTORY),
+        ("Output (a) is the better choice. Output (b) is the best answer.", Reason.CONTRADICTORY),
         ("Output (a): Yes\nOutput (b): No", Reason.NO_VERDICT),
         ("Output (a) says more. Output (b) says less.", Reason.NO_VERDICT),
     ],
@@ -137,19 +170,48 @@ def test_nothing_is_guessed(preset: str, text: str, reason: Reason) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "verdict", "reason"),
+    ("preset", "text", "verdict", "reason"),
     [
-        (r"perhaps \boxed{Assistant 1}", None, Reason.CUT_OFF),
-        (r"a</think>\boxed{Assistant 1} because", FIRST, None),
-        (r"a</think>\boxed{Assistant 1", None, Reason.CUT_OFF),
-        (r"a</think>the answer \boxed{42}", None, Reason.CUT_OFF),
-        ("a</think>", None, Reason.CUT_OFF),
-        (r"a</think>\boxed{Assistant 1} \boxed{Assistant 2} ", None, Reason.CONTRADICTORY),
+        ("rrm", r"perhaps \boxed{Assistant 1}", None, Reason.CUT_OFF),
+        ("rrm", r"a</think>\boxed{Assistant 1} because", FIRST, None),
+        ("rrm", r"a</think>\boxed{Assistant 1", None, Reason.CUT_OFF),
+        ("rrm", r"a</think>the answer \boxed{42}", None, Reason.CUT_OFF),
+        ("rrm", "a</think>", None, Reason.CUT_OFF),
+        ("rrm", r"a</think>\boxed{Assistant 1} \boxed{Assistant 2} ", None, Reason.CONTRADICTORY),
+        ("rrm", r"a</think>\boxed{Assistant 1} or rather \boxed{Assistant 2", None, Reason.CUT_OFF),
+        ("rm_r1", "a</think><answer>[[A]", None, Reason.CUT_OFF),
+        ("rm_r1", "a</think><answer>[[A]]", FIRST, None),
+        ("arena", "a</think>[[A>", None, Reason.CUT_OFF),
+        ("scores", "a</think><score_A>8</score_A> <score_B>1", None, Reason.CUT_OFF),
+        ("scores", "a</think><score_A>8</score_A> <score_B>1</score_B>", FIRST, None),
+        ("scores", "a</think><score_A>8</score_A> <score_B>1</score_B> <score_A>9", None, Reason.CUT_OFF),
+        ("json", 'a</think>{"winner": 1', None, Reason.CUT_OFF),
+        ("json", 'a</think>{"winner": 1}', FIRST, None),
+        ("llmbar", "a</think>Output (a) is better", None, Reason.CUT_OFF),
+        ("llmbar", "a</think>Output (a) is better.", FIRST, None),
+        ("llmbar", "a</think>Output (a)", None, Reason.CUT_OFF),
     ],
 )
-def test_cut_off_at_the_token_limit(text: str, verdict: Verdict | None, reason: Reason | None) -> None:
-    parsed = parse(text, finished=False)
+def test_cut_off_at_the_token_limit(preset: str, text: str, verdict: Verdict | None, reason: Reason | None) -> None:
+    parsed = parse(text, preset, finished=False)
     assert (parsed.verdict, parsed.reason) == (verdict, reason)
+
+
+@pytest.mark.parametrize(
+    ("preset", "text"),
+    [
+        ("rrm", r"\boxed{Assistant 2}, because"),
+        ("rm_r1", "[[B]]</answer>"),
+        ("scores", "<score_A>1</score_A> <score_B>8</score_B> and"),
+        ("json", '{"winner": 2} and'),
+        ("json", '{"winner": 2, "runner_up": 1}'),
+        ("llmbar", "Output (b) is better. It"),
+    ],
+)
+def test_a_text_cut_behind_its_first_complete_mark_still_says_it(preset: str, text: str) -> None:
+    """A reply that goes on after its verdict is cut there, and must read the same."""
+    end = next(mark.end for mark in GRAMMARS[preset].marks(text) if not mark.unclosed)
+    assert parse("a</think>" + text[:end], preset, finished=False).verdict is SECOND
 
 
 def test_a_grammar_of_ones_own() -> None:
