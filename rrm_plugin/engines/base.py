@@ -10,14 +10,24 @@ Every engine of the package keeps four promises, and one written elsewhere shoul
 - it may be used from any event loop, one loop at a time, and after a fork;
 - `generate` and `resume` raise `EngineError` for a call that failed, and `ConfigError` for a setting that cannot work;
 - a cancelled call gives back whatever it held.
+
+Two members are optional, and matter to a ledger, which files a call under its engine:
+
+- `fingerprint: str`: equal for two engines only if they would answer the same call alike. It stands for all that
+  shapes a reply besides `Sampling` (the model and where it lies, its type, its chat template, further fields of a
+  request), and is the same in each process. An engine without one is filed under its `name`.
+- `async identify() -> str`: called before `fingerprint` and `name` are used for filing; an engine that leaves the
+  choice of a model to its server asks for it here. Returns the name.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.types import Message
 
@@ -26,7 +36,14 @@ __all__ = ["Engine", "Reply", "Sampling"]
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """How the judge's tokens are drawn. The defaults are the decoding of the RRM paper (arXiv 2505.14674)."""
+    """How the judge's tokens are drawn. The defaults are the decoding of the RRM paper (arXiv 2505.14674).
+
+    Numbers of any type are taken and kept as float or int, so that equal settings are equal in a ledger: a temperature
+    of 0 is one of 0.0.
+
+    Raises:
+        ConfigError: a setting is no number, or out of its bounds.
+    """
 
     temperature: float = 0.6
     """0 is greedy."""
@@ -39,14 +56,21 @@ class Sampling:
     """Texts that end a reply; they are not part of it."""
 
     def __post_init__(self) -> None:
-        if not self.temperature >= 0:
-            raise ConfigError(f"temperature must be 0 or more, not {self.temperature!r}")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p must be above 0 and at most 1, not {self.top_p!r}")
-        if self.max_tokens < 1:
-            raise ConfigError(f"max_tokens must be 1 or more, not {self.max_tokens!r}")
-        if isinstance(self.stop, str):
-            raise ConfigError(f"stop takes a tuple of texts, not the text {self.stop!r}")
+        plain = {
+            "temperature": number("temperature", self.temperature, least=0, most=sys.float_info.max),
+            "top_p": number("top_p", self.top_p, above=0, most=1),
+            "max_tokens": whole("max_tokens", self.max_tokens, least=1),
+            "seed": None if self.seed is None else whole("seed", self.seed),
+            "stop": _texts(self.stop),
+        }
+        for name, value in plain.items():
+            object.__setattr__(self, name, value)
+
+
+def _texts(stop: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(stop, str) or not isinstance(stop, Sequence) or not all(isinstance(text, str) for text in stop):
+        raise ConfigError(f"stop takes a tuple of texts, not {stop!r}")
+    return tuple(stop)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +95,7 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str:
-        """Kind and model, `http:RRM-7B` say: what a ledger files judgements under. No URL, port or secret in it."""
+        """Kind and model, `http:RRM-7B` say, as judgements show it. No URL, port or secret in it."""
         ...
 
     @property

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from yarl import URL
 
 from rrm_plugin.engines.base import Reply, Sampling
+from rrm_plugin.engines.checks import number, whole
+from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
 from rrm_plugin.engines.resuming import Continuation, resume_on
 from rrm_plugin.engines.servers import Server, Servers, base_url
@@ -58,7 +60,9 @@ class HttpEngine:
             in no repr, error or pickle: in a process started afresh the environment has to hold it.
         concurrency: most requests under way at once; further calls wait for a slot.
         timeout: seconds for one call once it has its slot, all its attempts and pauses included.
-        attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`.
+        attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`
+            with one server and half of it with several. A reply that takes longer is lost, so with several servers
+            `timeout` should be twice what the longest reply takes.
         connect_timeout: seconds to open a connection.
         max_retries: further attempts after a failure that may pass (429, 5xx, timeouts, lost connections); with
             several servers at least one for each other server.
@@ -90,24 +94,21 @@ class HttpEngine:
         special_tokens: Sequence[str] = (),
         trust_env: bool = False,
     ) -> None:
-        _positive(concurrency=concurrency, timeout=timeout, connect_timeout=connect_timeout)
-        _positive(attempt_timeout=timeout if attempt_timeout is None else attempt_timeout)
-        if max_retries < 0 or backoff < 0:
-            raise ConfigError(f"max_retries and backoff must be 0 or more, not {max_retries!r} and {backoff!r}")
         texts = [part for part in urls.split(",") if part.strip()] if isinstance(urls, str) else list(urls)
         if not texts:
             raise ConfigError("engine= names no server; write it like http://localhost:8000/v1")
         self.special_tokens = tuple(special_tokens)
         self._urls = tuple(dict.fromkeys(base_url(text) for text in texts))
         self._model = model
-        self._concurrency = int(concurrency)
-        self._timeout = float(timeout)
-        self._attempt_timeout = self._timeout if attempt_timeout is None else float(attempt_timeout)
-        self._connect_timeout = float(connect_timeout)
-        self._max_retries = max(max_retries, len(self._urls) - 1)
-        self._backoff = float(backoff)
+        self._concurrency = whole("concurrency", concurrency, least=1)
+        self._timeout = number("timeout", timeout, above=0)
+        self._attempt_timeout = _attempt_timeout(attempt_timeout, self._timeout, len(self._urls))
+        self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
+        self._max_retries = max(whole("max_retries", max_retries, least=0), len(self._urls) - 1)
+        self._backoff = number("backoff", backoff, least=0)
         self._headers = _checked_headers(headers or {})
         self._extra = _checked_extra(extra_body or {})
+        self._mark = mark(extra_body=self._extra)
         self._trust_env = trust_env
         self._key = ApiKey(api_key)
         self._client: _Client | None = None
@@ -125,6 +126,15 @@ class HttpEngine:
         """`http:` and the model; `http:?` until a server was asked which one it has (see `identify`)."""
         return f"http:{self._model or '?'}"
 
+    @property
+    def fingerprint(self) -> str:
+        """`name`, and a mark of `extra_body` where there is one.
+
+        The addresses do not count: a judge that was served elsewhere before is the same one. So what a server has under
+        one name should be one model; another checkpoint should get another name, or another ledger.
+        """
+        return self.name + self._mark
+
     async def identify(self) -> str:
         """The engine's name, after asking the server for its model where none was given.
 
@@ -132,9 +142,9 @@ class HttpEngine:
             ConfigError: the server has several models, or none.
             EngineError: it could not be asked.
         """
-        client = self._here()
-        async with client.slots:
-            await self._served_model(client)
+        if self._model is None:
+            # Without a slot: all who wait here wait for one small request, and none for the calls under way.
+            await self._served_model(self._here())
         return self.name
 
     async def generate(self, messages: Sequence[Message], sampling: Sampling) -> Reply:
@@ -268,8 +278,9 @@ class HttpEngine:
                 left = self._timeout if tried == 1 else max(0.001, deadline - time.monotonic())
                 result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
             except Failure as failure:
-                self._note(servers, server, failure)
-                pause = self._pause(client, tried, failure)
+                backoff = min(_LONGEST_BACKOFF, self._backoff * 2.0 ** min(tried - 1, 30))
+                self._note(servers, server, failure, backoff)
+                pause = _pause(client, server, failure, backoff)
                 if not failure.error.retryable or tried > self._max_retries or time.monotonic() + pause >= deadline:
                     raise self._final(failure, servers, tried) from None
             else:
@@ -280,18 +291,13 @@ class HttpEngine:
                 server.in_flight -= 1
             await asyncio.sleep(pause)
 
-    def _note(self, servers: Servers, server: Server, failure: Failure) -> None:
+    def _note(self, servers: Servers, server: Server, failure: Failure, backoff: float) -> None:
         self._ever_answered = self._ever_answered or failure.status is not None
-        if failure.wait is not None:
-            servers.busy(server, failure.wait)
+        if failure.wait is not None or failure.status == 429:
+            # Also where it names no time, or none at all: with several servers the next attempt would come at once.
+            servers.busy(server, max(failure.wait or 0.0, backoff))
         elif failure.at_fault:
             servers.failed(server)
-
-    def _pause(self, client: _Client, tried: int, failure: Failure) -> float:
-        if client.servers.others_ready():
-            return 0.0
-        backoff = min(_LONGEST_BACKOFF, self._backoff * 2.0 ** min(tried - 1, 30))
-        return (failure.wait or 0.0) + client.random.uniform(0.0, backoff)
 
     def _final(self, failure: Failure, servers: Servers, tried: int) -> EngineError:
         error = failure.error
@@ -304,6 +310,14 @@ class HttpEngine:
             )
         wait = f"; it asks to wait {failure.wait:g} s" if failure.wait else ""
         return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
+
+
+def _pause(client: _Client, server: Server, failure: Failure, backoff: float) -> float:
+    """Seconds until the next attempt: none where another server is ready for it."""
+    elsewhere = client.servers.seconds_to_another(server)
+    if elsewhere <= 0:
+        return 0.0
+    return min(failure.wait or 0.0, elsewhere) + client.random.uniform(0.0, backoff)
 
 
 def _post_chat(
@@ -344,10 +358,11 @@ def _only_model(listing: Mapping[str, Any], where: str) -> str:
     raise ConfigError(f"{where} {served}: say with model= which one judges")
 
 
-def _positive(**settings: float) -> None:
-    for name, value in settings.items():
-        if not value > 0:
-            raise ConfigError(f"{name} must be above 0, not {value!r}")
+def _attempt_timeout(given: float | None, timeout: float, servers: int) -> float:
+    if given is not None:
+        return number("attempt_timeout", given, above=0)
+    # Half for any number of them: a share for each would be too short for a long thought.
+    return timeout / 2 if servers > 1 else timeout
 
 
 def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -15,9 +15,10 @@ from typing import Any
 
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["Checkpoint", "Loaded", "control_tokens", "model_label", "unchanged_random_state"]
+__all__ = ["Checkpoint", "Loaded", "control_tokens", "model_label", "model_place", "unchanged_random_state"]
 
 _FOR_TOKENIZER = ("trust_remote_code", "revision", "token")
+_FETCHING = frozenset({"cache_dir", "device_map", "local_files_only", "max_memory", "proxies", "token"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +45,17 @@ class Checkpoint:
     dtype: str | None = None
     context: int | None = None
     model_kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """The settings that change what the model says, not those of where it runs and how it is fetched."""
+        dtype = self.dtype or ("float32" if self.device == "cpu" else None)
+        return {
+            "gguf_file": self.gguf_file,
+            "dtype": dtype and str(dtype).removeprefix("torch."),
+            "context": self.context,
+            "model_kwargs": {key: value for key, value in self.model_kwargs.items() if key not in _FETCHING},
+        }
 
     def tokenizer(self) -> Any:
         """Load the tokenizer.
@@ -134,11 +146,21 @@ def control_tokens(tokenizer: Any) -> tuple[str, ...]:
 
 
 def model_label(model: str) -> str:
-    """A model's name for ledgers: a hub name as it is, of a path the last two parts."""
+    """A model's name for people: a hub name as it is, of a path the last two parts."""
+    return model if _on_hub(model) else "/".join(Path(model).absolute().parts[-2:])
+
+
+def model_place(model: str) -> str:
+    """What tells a model from others: a hub name as it is, of a path all of it, links followed.
+
+    The folder is not looked into: weights that were written over others are not told from them.
+    """
+    return model if _on_hub(model) else str(Path(model).resolve())
+
+
+def _on_hub(model: str) -> bool:
     path = Path(model)
-    if not path.is_absolute() and len(path.parts) <= 2 and not path.exists():
-        return model
-    return "/".join(path.absolute().parts[-2:])
+    return not path.is_absolute() and len(path.parts) <= 2 and not path.exists()
 
 
 def _default_device(torch: Any) -> str:

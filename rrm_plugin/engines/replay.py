@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from rrm_plugin.engines.base import Engine, Reply, Sampling
+from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.types import Message, Reason
 
@@ -52,6 +53,9 @@ class ReplayEngine:
         self.name = f"replay:{self._path.name}"
         self.special_tokens: tuple[str, ...] = ()
         self._replies = _read(self._path, self.name)
+        content = hashlib.sha256(self._path.read_bytes()).hexdigest()
+        self.fingerprint = self.name + mark(content=content, repeat=repeat)
+        """`name`, and a mark of what the file holds: another file of that name is another judge, a copy is not."""
         self._asked: Counter[str] = Counter()
 
     def __repr__(self) -> str:
@@ -105,6 +109,16 @@ class RecordingEngine:
     def name(self) -> str:
         """That of the engine which answers."""
         return self._engine.name
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the engine which answers."""
+        return getattr(self._engine, "fingerprint", self._engine.name)
+
+    async def identify(self) -> str:
+        """The engine's name, after it was asked for where it has to be."""
+        identify = getattr(self._engine, "identify", None)
+        return self.name if identify is None else await identify()
 
     @property
     def special_tokens(self) -> Sequence[str]:

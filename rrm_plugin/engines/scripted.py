@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from rrm_plugin.engines.base import Reply, Sampling
+from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.errors import ConfigError, EngineError, RRMError
 from rrm_plugin.prompts import EMPTY_RESPONSE
 from rrm_plugin.types import Message, Reason
@@ -36,7 +37,7 @@ class ScriptedEngine:
             `EngineError` to play a failing engine; any other exception becomes one.
         resume: the same for continuing a text, given the messages and the text so far; without it the engine is one
             that cannot continue a text.
-        name: what judgements and ledgers call it.
+        name: what judgements call it.
         special_tokens: tokens that a real tokenizer would reserve.
 
     A reply of more words than `sampling.max_tokens` is cut there and is not finished, as a model's would be; other
@@ -54,6 +55,8 @@ class ScriptedEngine:
         if not callable(reply):
             raise ConfigError(f"ScriptedEngine(reply=) takes a function of the messages, not {reply!r}")
         self.name = name
+        self.fingerprint = name + mark(judge=type(self), reply=reply, resume=resume)
+        """`name`, and a mark of the functions as they are now: their code, defaults and enclosed variables."""
         self.special_tokens = tuple(special_tokens)
         self._reply = reply
         self._resume = resume

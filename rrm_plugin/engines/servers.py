@@ -6,6 +6,7 @@ request probes it. While all are put aside, the one whose cool-down ends first i
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Sequence
@@ -82,7 +83,7 @@ class Servers:
     Args:
         urls: at least one.
         cooldown: seconds for which a server is put aside after its first failure.
-        longest_cooldown: seconds at which the doubling ends.
+        longest_cooldown: seconds at which the doubling ends, and most for which a server is put aside at its own wish.
         clock: of monotonic seconds.
     """
 
@@ -120,10 +121,11 @@ class Servers:
             return min(ready, key=lambda server: server.in_flight)
         return min(self.all, key=lambda server: server.aside_until)
 
-    def others_ready(self) -> bool:
-        """Whether a request that just failed may go to another server at once."""
+    def seconds_to_another(self, server: Server) -> float:
+        """How long a request that `server` just failed has to wait for another one; infinite where there is none."""
         now = self._clock()
-        return len(self.all) > 1 and any(server.aside_until <= now for server in self.all)
+        others = (max(0.0, other.aside_until - now) for other in self.all if other is not server)
+        return min(others, default=math.inf)
 
     def succeeded(self, server: Server) -> None:
         """The server is well."""
@@ -136,8 +138,8 @@ class Servers:
         server.aside_until = self._clock() + self._pause(server)
 
     def busy(self, server: Server, seconds: float) -> None:
-        """The server asked for a pause; it is not failing."""
-        server.aside_until = max(server.aside_until, self._clock() + seconds)
+        """The server has enough for now; it is not failing. However long it asks for, it is tried again before long."""
+        server.aside_until = max(server.aside_until, self._clock() + min(seconds, self._longest))
 
     def _pause(self, server: Server) -> float:
         return min(self._longest, self._cooldown * 2.0 ** min(server.failures - 1, 30))

@@ -20,8 +20,10 @@ from typing import Any
 
 from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.batching import Batcher, Ticket
+from rrm_plugin.engines.checks import whole
 from rrm_plugin.engines.decoding import Row, RowDraws, RowStops
-from rrm_plugin.engines.loading import Checkpoint, Loaded, control_tokens, model_label
+from rrm_plugin.engines.fingerprints import mark
+from rrm_plugin.engines.loading import Checkpoint, Loaded, control_tokens, model_label, model_place
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError
 from rrm_plugin.types import Message
@@ -85,20 +87,27 @@ class TransformersEngine:
         folder, file = _where(model, gguf_file)
         if file and any(importlib.util.find_spec(name) is None for name in ("gguf", "accelerate")):
             raise MissingExtraError(f"reading {file!r}", "transformers")
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be 1 or more, not {batch_size!r}")
         self.name = f"transformers:{model_label(model)}"
         self._checkpoint = Checkpoint(
             folder=folder,
             gguf_file=file,
             device=device,
             dtype=dtype,
-            context=context,
+            context=None if context is None else whole("context", context, least=1),
             model_kwargs=dict(model_kwargs or {}),
         )
         self._template = ChatTemplate(model=self.name, source=chat_template, variables=dict(chat_template_kwargs or {}))
-        self._batcher: Batcher[_Request, _Written] = Batcher(self._run, batch_size=batch_size, name="rrm-transformers")
+        self._batcher: Batcher[_Request, _Written] = Batcher(
+            self._run, batch_size=whole("batch_size", batch_size, least=1), name="rrm-transformers"
+        )
         self._asked: Counter[bytes] = Counter()
+        self.fingerprint = self.name + mark(
+            model=model_place(model),
+            checkpoint=self._checkpoint.shaping,
+            chat_template=chat_template,
+            chat_template_kwargs=chat_template_kwargs,
+        )
+        """`name`, and a mark of the model's place, type and template and of what it is loaded with."""
         self._start()
 
     def _start(self) -> None:

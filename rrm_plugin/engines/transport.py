@@ -130,7 +130,7 @@ class Transport:
         elif isinstance(error, TimeoutError):
             reason, said = (
                 Reason.TIMEOUT,
-                f"no answer from {where} within {seconds:.3g} s; raise timeout= to wait longer",
+                f"no answer from {where} within {seconds:.3g} s; raise timeout= or attempt_timeout= to wait longer",
             )
         elif isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
             reason, said = Reason.UNREACHABLE, f"{where} closed the connection before its answer was complete"

@@ -23,12 +23,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from rrm_plugin.engines.base import Reply, Sampling
-from rrm_plugin.engines.loading import Checkpoint, control_tokens, model_label, unchanged_random_state
+from rrm_plugin.engines.checks import number, whole
+from rrm_plugin.engines.fingerprints import mark
+from rrm_plugin.engines.loading import Checkpoint, control_tokens, model_label, model_place, unchanged_random_state
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError, RRMError
 from rrm_plugin.types import Message
 
 __all__ = ["VllmEngine"]
+
+_RUNNING = frozenset({"download_dir", "gpu_memory_utilization", "hf_token", "tensor_parallel_size"})
 
 
 @dataclass(eq=False)
@@ -82,18 +86,20 @@ class VllmEngine:
     ) -> None:
         if not _installed("vllm"):
             raise MissingExtraError("engine='vllm'", "vllm")
-        if not 0 < gpu_memory_utilization <= 1:
-            raise ConfigError(f"gpu_memory_utilization must be above 0 and at most 1, not {gpu_memory_utilization!r}")
         self.name = f"vllm:{model_label(model)}"
         self._arguments = {
             "model": model,
-            "gpu_memory_utilization": gpu_memory_utilization,
-            "tensor_parallel_size": tensor_parallel_size,
+            "gpu_memory_utilization": number("gpu_memory_utilization", gpu_memory_utilization, above=0, most=1),
+            "tensor_parallel_size": whole("tensor_parallel_size", tensor_parallel_size, least=1),
             "dtype": dtype,
-            **({"max_model_len": max_model_len} if max_model_len else {}),
+            **({} if max_model_len is None else {"max_model_len": whole("max_model_len", max_model_len, least=1)}),
             **(llm or {}),
         }
         self._template = ChatTemplate(model=self.name, source=chat_template, variables=dict(chat_template_kwargs or {}))
+        self.fingerprint = self.name + mark(
+            arguments=_shaping(self._arguments), chat_template=chat_template, chat_template_kwargs=chat_template_kwargs
+        )
+        """`name`, and a mark of the model's place, type and template and of what vLLM is made with."""
         self._special: tuple[str, ...] | None = None
         self._worker: _Worker | None = None
 
@@ -246,6 +252,12 @@ class _Worker:
             engine.abort_request(gone)
             for number in gone:
                 del self._running[number]
+
+
+def _shaping(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments that change what the model says, not those of where it runs and how it is fetched."""
+    places = {key: model_place(arguments[key]) for key in ("model", "tokenizer") if arguments.get(key)}
+    return {key: value for key, value in arguments.items() if key not in _RUNNING} | places
 
 
 def _load(arguments: Mapping[str, Any]) -> Any:

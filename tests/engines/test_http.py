@@ -147,6 +147,16 @@ def test_an_address_that_cannot_be_one_names_the_setting(wrong):
     ("setting", "value"),
     [
         ("concurrency", 0),
+        ("concurrency", "64"),
+        ("concurrency", 2.5),
+        ("concurrency", True),
+        ("timeout", "60"),
+        ("timeout", float("nan")),
+        ("timeout", None),
+        ("attempt_timeout", "60"),
+        ("connect_timeout", "10"),
+        ("max_retries", "4"),
+        ("backoff", "0.5"),
         ("timeout", 0),
         ("attempt_timeout", -1),
         ("connect_timeout", 0),
@@ -266,6 +276,55 @@ def test_calls_that_wait_for_the_models_name_fail_together():
                 await judge.identify()
             assert server.paths == ["/v1/models"] * 4, "a later call asks again"
             await judge.close()
+
+    asyncio.run(run())
+
+
+def test_a_known_name_is_told_without_a_slot():
+    arrived, release = asyncio.Event(), asyncio.Event()
+
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        arrived.set()
+        await release.wait()
+        return chat()
+
+    async def run() -> None:
+        async with serve(handler) as server:
+            judge = made(server.url, concurrency=1)
+            slow = asyncio.create_task(judge.generate(MESSAGES, SAMPLING))
+            await arrived.wait()
+            assert await asyncio.wait_for(judge.identify(), 2) == "http:judge"
+            release.set()
+            await slow
+            await judge.close()
+
+    asyncio.run(run())
+
+
+def test_the_fingerprint_follows_the_model_and_the_fields_of_a_request():
+    plain = made("http://a", model="m")
+    assert plain.fingerprint == plain.name
+    assert made("http://b:1", model="m", timeout=9, headers={"X": "y"}, api_key="k").fingerprint == plain.fingerprint
+    thinking = {"chat_template_kwargs": {"enable_thinking": True, "depth": 1}}
+    others = [
+        made("http://a", model="n"),
+        made("http://a", model="m", extra_body=thinking),
+        made("http://a", model="m", extra_body={"chat_template_kwargs": {"enable_thinking": False, "depth": 1}}),
+        made("http://a", model="m", extra_body={"top_p": None}),
+    ]
+    assert len({plain.fingerprint, *(each.fingerprint for each in others)}) == 5
+    turned = {"chat_template_kwargs": {"depth": 1, "enable_thinking": True}}
+    assert made("http://a", model="m", extra_body=turned).fingerprint == others[1].fingerprint
+    assert pickle.loads(pickle.dumps(others[1])).fingerprint == others[1].fingerprint
+
+
+def test_the_fingerprint_has_the_model_once_the_server_was_asked():
+    async def run() -> None:
+        async with serve(in_turn(web.json_response({"data": [{"id": "RRM-7B"}]}))) as server:
+            judge = made(server.url, model=None, extra_body={"top_k": 5})
+            await judge.identify()
+            await judge.close()
+        assert judge.fingerprint == made("http://a", model="RRM-7B", extra_body={"top_k": 5}).fingerprint
 
     asyncio.run(run())
 
@@ -522,7 +581,91 @@ def test_a_server_that_answered_before_is_unreachable_not_unavailable():
     asyncio.run(run())
 
 
+def test_a_wait_without_end_is_no_wait():
+    async def run() -> None:
+        for value in ("inf", "1e999", "nan", "soon"):
+            async with serve(in_turn(failing(429, Retry_After=value), chat("fine"))) as server:
+                assert (await ask(server.url)).text == "fine"
+
+    asyncio.run(run())
+
+
 # Several servers
+
+
+class _Longest(random.Random):
+    """Draws the longest pause each time."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return b
+
+
+@pytest.mark.parametrize("headers", [{}, {"Retry_After": "0"}])
+def test_servers_that_are_all_too_busy_are_not_stormed(headers):
+    times: list[float] = []
+
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        times.append(time.monotonic())
+        return failing(429, "slow down", **headers)
+
+    async def run() -> None:
+        async with serve(handler) as one, serve(handler) as two:
+            judge = made([one.url, two.url], backoff=0.05, max_retries=4)
+            judge._here().random = _Longest()
+            with pytest.raises(EngineError) as caught:
+                await judge.generate(MESSAGES, SAMPLING)
+            await judge.close()
+            assert caught.value.reason is Reason.RATE_LIMITED
+            assert min(len(one.calls), len(two.calls)) >= 1
+
+    asyncio.run(run())
+    assert len(times) == 5
+    # Both have refused after two attempts; the third one waits the second one's backoff.
+    assert times[2] - times[1] >= 0.1
+    assert times[4] - times[0] >= 0.2
+
+
+def test_a_busy_server_hands_its_call_to_the_other_at_once():
+    async def run() -> None:
+        async with serve(in_turn(lambda: failing(429))) as busy, serve(always) as idle:
+            judge = made([busy.url, idle.url], backoff=600.0, timeout=60)
+            replies = await asyncio.wait_for(
+                asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(8))), 30
+            )
+            later = await asyncio.wait_for(judge.generate(MESSAGES, SAMPLING), 30)
+            await judge.close()
+        assert len([*replies, later]) == 9
+        assert len(busy.calls) == 4, "it is left alone once it has refused"
+
+    asyncio.run(run())
+
+
+def test_a_server_that_asks_for_a_day_does_not_keep_a_call_from_one_that_is_back_soon():
+    async def run() -> None:
+        async with (
+            serve(in_turn(failing(500), chat("fine"))) as sick,
+            serve(in_turn(lambda: failing(429, Retry_After="86400"))) as gone,
+        ):
+            judge = made([sick.url, gone.url], backoff=0.05, max_retries=4)
+            assert (await judge.generate(MESSAGES, SAMPLING)).text == "fine"
+            await judge.close()
+        assert len(gone.calls) == 1
+
+    asyncio.run(run())
+
+
+def test_a_server_that_hangs_is_left_for_another_without_any_setting():
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async def run() -> None:
+        async with serve_raw(hang) as stuck, serve(always) as well:
+            judge = made([stuck, well.url], timeout=1.0)
+            replies = await asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(6)))
+            await judge.close()
+        assert len(replies) == len(well.calls) == 6
+
+    asyncio.run(run())
 
 
 def test_a_dead_server_costs_no_call_and_is_left_aside():

@@ -110,6 +110,37 @@ def test_what_was_recorded_replays_the_same(tmp_path):
     assert asyncio.run(replay.resume(ONE, "other", SAMPLING)) is None
 
 
+def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    (tmp_path / "copy").mkdir()
+    one = ReplayEngine(recorded(tmp_path / "x.jsonl", {"messages": ONE, "text": "a"}))
+    copy = ReplayEngine(recorded(tmp_path / "copy" / "x.jsonl", {"messages": ONE, "text": "a"}))
+    assert one.name == copy.name == "replay:x.jsonl"
+    assert one.fingerprint == copy.fingerprint == pickle.loads(pickle.dumps(one)).fingerprint
+    other = ReplayEngine(recorded(tmp_path / "x.jsonl", {"messages": ONE, "text": "b"}))
+    assert other.name == one.name
+    assert other.fingerprint != one.fingerprint
+
+
+def test_a_recorder_is_filed_as_the_engine_behind_it(tmp_path):
+    class Served(ScriptedEngine):
+        async def identify(self):
+            self.name, self.fingerprint = "http:RRM-7B", "http:RRM-7B#1"
+            return self.name
+
+    recorder = RecordingEngine(Served(str, name="http:?"), tmp_path / "x.jsonl")
+    assert asyncio.run(recorder.identify()) == recorder.name == "http:RRM-7B"
+    assert recorder.fingerprint == "http:RRM-7B#1"
+
+
+def test_a_recorder_of_an_engine_without_the_optional_members_has_its_name(tmp_path):
+    class Plain:
+        name = "mine"
+        special_tokens = ()
+
+    recorder = RecordingEngine(Plain(), tmp_path / "x.jsonl")  # type: ignore[arg-type]
+    assert asyncio.run(recorder.identify()) == recorder.fingerprint == "mine"
+
+
 def test_failures_are_not_recorded(tmp_path):
     def fail(messages):
         raise EngineError("down", Reason.UNREACHABLE)

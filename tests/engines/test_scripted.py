@@ -139,7 +139,11 @@ def test_what_is_not_a_function_is_refused():
         ScriptedEngine("longer")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": -1}, {"top_p": 0}, {"max_tokens": 0}, {"stop": "x"}])
-def test_sampling_says_which_setting_is_wrong(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Sampling(**wrong)
+def test_functions_that_answer_differently_have_different_fingerprints():
+    judges = [ScriptedEngine(lambda messages, k=k: str(k)) for k in (1, 2)]
+    judges += [ScriptedEngine(lambda messages: "1"), ScriptedEngine(lambda messages: "2")]
+    judges += [ScriptedEngine(lambda messages: "1", resume=lambda messages, text: "2")]
+    judges += [engine("scripted:first"), engine("scripted:second"), ScriptedEngine(lambda messages: "1", name="mine")]
+    assert len({judge.fingerprint for judge in judges}) == len(judges)
+    assert engine("scripted:first").fingerprint == engine("scripted:first").fingerprint
+    assert all(judge.fingerprint.startswith(f"{judge.name}#") for judge in judges)

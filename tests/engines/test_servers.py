@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 from yarl import URL
 
 from rrm_plugin.engines.servers import Server, Servers, base_url
@@ -32,7 +34,6 @@ def test_a_failing_server_is_put_aside_for_longer_each_time():
         pauses.append(a.aside_until - clock.now)
     assert pauses == [2.0, 4.0, 8.0, 10.0, 10.0]
     assert servers.choose() is b
-    assert servers.others_ready()
 
 
 def test_one_request_probes_a_server_whose_pause_is_over():
@@ -53,7 +54,7 @@ def test_with_all_aside_the_first_to_be_due_is_tried():
         for _ in range(times):
             servers.failed(server)
     assert servers.choose() is b
-    assert not servers.others_ready()
+    assert [servers.seconds_to_another(server) for server in (a, b, c)] == [2.0, 4.0, 2.0]
 
 
 def test_a_busy_server_rests_without_being_taken_for_a_failing_one():
@@ -63,6 +64,28 @@ def test_a_busy_server_rests_without_being_taken_for_a_failing_one():
     clock.now += 5.0
     assert servers.choose() is a
     assert servers.choose() is a
+
+
+def test_a_request_that_failed_looks_for_another_server_not_for_the_same_one():
+    servers, clock, (a, b, c) = three()
+    servers.failed(b)
+    servers.busy(c, 5.0)
+    assert servers.seconds_to_another(a) == 2.0
+    assert servers.seconds_to_another(b) == 0.0
+    clock.now += 2.0
+    assert servers.seconds_to_another(a) == 0.0
+    alone = Servers([URL("http://a/v1")], clock=clock)
+    assert alone.seconds_to_another(alone.all[0]) == math.inf
+
+
+def test_however_long_a_server_asks_for_it_is_tried_again():
+    servers, clock, (a, b, c) = three()
+    servers.busy(a, math.inf)
+    servers.busy(b, 86400.0)
+    assert servers.choose() is c
+    clock.now += 10.0
+    c.in_flight = 2
+    assert servers.choose() in (a, b)
 
 
 def test_addresses_beside_and_below_the_base():

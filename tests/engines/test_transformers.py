@@ -326,3 +326,36 @@ def test_a_cancelled_call_stops_generating(folder, monkeypatch):
 
     asyncio.run(run())
     assert len(steps) < 1000
+
+
+def test_the_fingerprint_follows_what_shapes_a_reply(tmp_path):
+    for run in ("exp1", "exp2"):
+        (tmp_path / run / "step-100" / "hf").mkdir(parents=True)
+    (tmp_path / "latest").symlink_to(tmp_path / "exp1")
+    first = str(tmp_path / "exp1/step-100/hf")
+    plain = TransformersEngine(first)
+    same = TransformersEngine(first, batch_size=2, device="cuda:1", model_kwargs={"token": "secret", "cache_dir": "/x"})
+    assert same.fingerprint == plain.fingerprint == pickle.loads(pickle.dumps(plain)).fingerprint
+    assert TransformersEngine(str(tmp_path / "latest/step-100/hf")).fingerprint == plain.fingerprint
+    others = [
+        TransformersEngine(str(tmp_path / "exp2/step-100/hf")),
+        TransformersEngine(first, dtype="float16"),
+        TransformersEngine(first, dtype="float32"),
+        TransformersEngine(first, context=99),
+        TransformersEngine(first, chat_template="x"),
+        TransformersEngine(first, chat_template_kwargs={"enable_thinking": True}),
+        TransformersEngine(first, chat_template_kwargs={"enable_thinking": False}),
+        TransformersEngine(first, model_kwargs={"revision": "a"}),
+        TransformersEngine(first, model_kwargs={"revision": "b"}),
+    ]
+    assert {each.name for each in (plain, *others)} == {plain.name}
+    assert len({plain.fingerprint, *(each.fingerprint for each in others)}) == len(others) + 1
+    assert TransformersEngine(first, device="cpu").fingerprint == others[2].fingerprint, "a CPU's default type"
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("batch_size", "8"), ("batch_size", 0), ("batch_size", True), ("context", "4096")]
+)
+def test_numbers_that_cannot_work_are_named(setting, value):
+    with pytest.raises(ConfigError, match=setting):
+        TransformersEngine("some/model", **{setting: value})

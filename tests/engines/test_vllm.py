@@ -314,6 +314,37 @@ def test_it_pickles_and_knows_its_special_tokens(vllm, folder):
     assert pickle.loads(pickle.dumps(judge)).name == judge.name
 
 
+def test_the_fingerprint_follows_what_shapes_a_reply(vllm, tmp_path):
+    for run in ("exp1", "exp2"):
+        (tmp_path / run / "step-100" / "hf").mkdir(parents=True)
+    first = str(tmp_path / "exp1/step-100/hf")
+    plain = VllmEngine(first)
+    same = VllmEngine(first, gpu_memory_utilization=0.3, tensor_parallel_size=2, llm={"hf_token": "secret"})
+    assert same.fingerprint == plain.fingerprint == pickle.loads(pickle.dumps(plain)).fingerprint
+    others = [
+        VllmEngine(str(tmp_path / "exp2/step-100/hf")),
+        VllmEngine(first, dtype="float16"),
+        VllmEngine(first, max_model_len=99),
+        VllmEngine(first, chat_template="x"),
+        VllmEngine(first, chat_template_kwargs={"enable_thinking": True}),
+        VllmEngine(first, chat_template_kwargs={"enable_thinking": False}),
+        VllmEngine(first, llm={"revision": "a"}),
+        VllmEngine(first, llm={"tokenizer": "org/other"}),
+    ]
+    assert {each.name for each in (plain, *others)} == {plain.name}
+    assert len({plain.fingerprint, *(each.fingerprint for each in others)}) == len(others) + 1
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("gpu_memory_utilization", "0.9"), ("gpu_memory_utilization", 1.1), ("tensor_parallel_size", "2")]
+    + [("tensor_parallel_size", 0), ("max_model_len", "4096"), ("max_model_len", 0)],
+)
+def test_numbers_that_cannot_work_are_named(vllm, setting, value):
+    with pytest.raises(ConfigError, match=setting):
+        VllmEngine("some/model", **{setting: value})
+
+
 def test_without_vllm_the_extra_is_named(monkeypatch):
     monkeypatch.setattr("rrm_plugin.engines.vllm._installed", lambda name: False)
     with pytest.raises(MissingExtraError, match=r"rrm-plugin\[vllm\]"):
