@@ -143,7 +143,8 @@ def test_functions_that_answer_differently_have_different_fingerprints():
     judges = [ScriptedEngine(lambda messages, k=k: str(k)) for k in (1, 2)]
     judges += [ScriptedEngine(lambda messages: "1"), ScriptedEngine(lambda messages: "2")]
     judges += [ScriptedEngine(lambda messages: "1", resume=lambda messages, text: "2")]
-    judges += [engine("scripted:first"), engine("scripted:second"), ScriptedEngine(lambda messages: "1", name="mine")]
+    named = ScriptedEngine.named
+    judges += [named("first"), named("second"), ScriptedEngine(lambda messages: "1", name="mine")]
     assert len({judge.fingerprint for judge in judges}) == len(judges)
-    assert engine("scripted:first").fingerprint == engine("scripted:first").fingerprint
+    assert named("first").fingerprint == named("first").fingerprint
     assert all(judge.fingerprint.startswith(f"{judge.name}#") for judge in judges)

@@ -337,8 +337,14 @@ def test_the_fingerprint_follows_what_shapes_a_reply(vllm, tmp_path):
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("gpu_memory_utilization", "0.9"), ("gpu_memory_utilization", 1.1), ("tensor_parallel_size", "2")]
-    + [("tensor_parallel_size", 0), ("max_model_len", "4096"), ("max_model_len", 0)],
+    [
+        ("gpu_memory_utilization", "0.9"),
+        ("gpu_memory_utilization", 1.1),
+        ("tensor_parallel_size", "2"),
+        ("tensor_parallel_size", 0),
+        ("max_model_len", "4096"),
+        ("max_model_len", 0),
+    ],
 )
 def test_numbers_that_cannot_work_are_named(vllm, setting, value):
     with pytest.raises(ConfigError, match=setting):
