@@ -7,7 +7,7 @@ own. Left out: reading template files (`files.py`), and sending the messages any
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,7 +16,7 @@ import jinja2.nodes
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from rrm_plugin.prompts.content import prompt_text, response_text
-from rrm_plugin.prompts.guards import VERSION, Guard, guard
+from rrm_plugin.prompts.guards import VERSION, Frame, Guard, guard
 from rrm_plugin.types import Prompt, Response
 from rrm_plugin.verdicts import Grammar, closing_tag, split_thinking
 
@@ -62,8 +62,9 @@ class JudgePrompt:
 
     @property
     def frame(self) -> tuple[str, ...]:
-        """The literal lines of the user message, and `headings`."""
-        return tuple(dict.fromkeys((*_literal_lines(self.user), *self.headings)))
+        """The literal lines of the user message, what stands beside a text on its line, and `headings`."""
+        frame = _frame(self)
+        return tuple(dict.fromkeys((*frame.lines, *frame.heads, *frame.tails)))
 
     def prepare(
         self, response: Response, *, special_tokens: Sequence[str] = (), keep_thinking: bool = False
@@ -163,11 +164,6 @@ _SLOTS = ("query", "response_1", "response_2")
 
 
 @lru_cache(maxsize=64)
-def _frame(prompt: JudgePrompt) -> tuple[str, ...]:
-    return prompt.frame
-
-
-@lru_cache(maxsize=64)
 def _fingerprint(prompt: JudgePrompt) -> str:
     parts = (prompt.system, prompt.user, prompt.opening, repr(prompt.grammar), "\n".join(prompt.frame), str(VERSION))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -177,8 +173,16 @@ _SLOT = "\ue000"
 
 
 @lru_cache(maxsize=64)
-def _literal_lines(source: str) -> tuple[str, ...]:
-    """The lines of a template without the values, and what stands before a value on its line."""
-    filled = _fill(source, _SLOT, _SLOT, _SLOT)
-    heads = (line.partition(_SLOT)[0].strip() for line in filled.splitlines())
-    return tuple(dict.fromkeys(head for head in heads if any(map(str.isalnum, head))))
+def _frame(prompt: JudgePrompt) -> Frame:
+    lines, heads, tails = [], [], []
+    for line in _fill(prompt.user, _SLOT, _SLOT, _SLOT).splitlines():
+        pieces = line.split(_SLOT)
+        if len(pieces) == 1:
+            lines += pieces
+        heads += pieces[:-1]
+        tails += pieces[1:]
+    return Frame(lines=_spoken([*lines, *prompt.headings]), heads=_spoken(heads), tails=_spoken(tails))
+
+
+def _spoken(lines: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(line.strip() for line in lines if any(map(str.isalnum, line))))

@@ -91,6 +91,8 @@ def test_the_fingerprint_follows_all_that_matters() -> None:
 SECOND_WINS = {
     "rrm": "2}", "rm_r1": "B]]</answer>", "arena": "B>A]]", "llmbar": "b) is better.",
     "scores": "3</score_A> <score_B>4</score_B>", "json": '"2"}',
+    # Its model has one word for the whole box, which an opening must not cut in two.
+    "miniature": "\\boxed{Assistant 2}",
 }  # fmt: skip
 
 
@@ -102,6 +104,15 @@ def test_an_opened_verdict_is_read(preset: str, cut: str) -> None:
     prompt = load_prompt(preset)
     assert parse(cut, prompt.grammar, finished=False).reason is Reason.CUT_OFF
     assert parse(cut + prompt.closing(cut) + SECOND_WINS[preset], prompt.grammar).verdict is Verdict.SECOND
+
+
+def test_the_frame_knows_what_stands_beside_a_text() -> None:
+    prompt = dataclasses.replace(
+        load_prompt("rrm"),
+        user="Task\n1) {{ query }}\n{{ response_1 }} (one)\nSecond: {{ response_2 }} (two)\n---",
+        headings=("# End",),
+    )
+    assert prompt.frame == ("Task", "# End", "1)", "Second:", "(one)", "(two)")
 
 
 @pytest.mark.parametrize("preset", PRESETS)
