@@ -11,6 +11,8 @@ which the scripts in benchmarks/ write.
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
 import importlib
 import inspect
 import json
@@ -30,6 +32,8 @@ from rrm_plugin import reducers as reducing
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.prompts import PRESETS
 from rrm_plugin.schedules import schedule
+from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering
+from rrm_plugin.training.sources import RejectReason
 
 DOCS = Path(__file__).resolve().parent.parent
 MARKS = re.compile(r"(?P<begin><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -118,6 +122,14 @@ def fields_of(owner: type) -> str:
     return table([f"`{owner.__name__}`", "value"], [[f"`{name}`", text] for name, text in _attribute_docs(owner)])
 
 
+def rejections() -> str:
+    """Each reason for which a row of training data is not used, with its own words."""
+    return table(
+        ["reason", "what is wrong"],
+        [[f"`{RejectReason[name].value}`", text] for name, text in _attribute_docs(RejectReason)],
+    )
+
+
 def reducer_units() -> str:
     """Each reducer, with what its values mean."""
     specs = ["win_rate", "majority", "bradley_terry", "elo", "knockout_rank"]
@@ -133,16 +145,53 @@ def shapings() -> str:
     return table(["name", "reward"], [[f"`{maker().name}`", _first_paragraph(maker)] for maker in makers])
 
 
-def metric_names() -> str:
-    """Each metric of a trainer's log, as the docstring of its module has it."""
+def listed(module: Any, first: str, header: Sequence[str]) -> str:
+    """A list in the docstring of a module, as a table: names, two spaces or a new line, and what they mean.
+
+    Args:
+        module: whose docstring it is.
+        first: what the list begins with, where there are several.
+    """
     found: dict[str, str] = {}
-    for line in (metrics.__doc__ or "").splitlines():
-        if named := re.match(r" {4}(rrm/\S+) +(\S.*)", line):
-            last = named[1]
-            found[last] = named[2]
-        elif found and re.match(r" {8,}\S", line):
-            found[last] += f" {line.strip()}"
-    return table(["metric", "meaning"], [[f"`{name}`", meaning] for name, meaning in found.items()])
+    last = ""
+    blocks = (module.__doc__ or "").split("\n\n")
+    for line in next(block for block in blocks if block.startswith(f"    {first}")).splitlines():
+        if line.startswith(" " * 5):
+            found[last] = f"{found[last]} {line.strip()}".strip()
+        else:
+            last, _, meaning = line.strip().partition("  ")
+            found[last] = meaning.strip()
+    return table(header, [[_as_names(name), meaning] for name, meaning in found.items()])
+
+
+def _as_names(text: str) -> str:
+    """Names apart by commas as code; anything else as it is."""
+    names = text.split(", ")
+    return ", ".join(f"`{name}`" for name in names) if all(" " not in name for name in names) else text
+
+
+@functools.cache
+def _training_data() -> tuple[str, str]:
+    """What `rrm train-data` says, and the file it writes, for the pairs that the first fence of training.md makes."""
+    page = (DOCS / "training.md").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        exec(page.partition("```python\n")[2].partition("```")[0], {})
+        done = CliRunner().invoke(rrm, ["train-data", "pairs.jsonl", "--out", "train.jsonl"], catch_exceptions=False)
+        return done.output, Path("train.jsonl").read_text(encoding="utf-8")
+
+
+def training_summary() -> str:
+    """What `rrm train-data` says at its end; the lines of its progress are left out."""
+    told = _training_data()[0]
+    return f"```text\n{told[told.index('source ') :].rstrip()}\n```\n"
+
+
+def training_row() -> str:
+    """The first row that `rrm train-data` writes, its long texts shortened."""
+    row = json.loads(_training_data()[1].splitlines()[0])
+    for message in row["prompt"]:
+        message["content"] = f"{message['content'][:24].rstrip()} …"
+    return f"```json\n{json.dumps(row, indent=2, ensure_ascii=False)}\n```\n"
 
 
 def presets() -> str:
@@ -223,7 +272,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedule-calls": schedule_calls,
     "reducers": reducer_units,
     "shapings": shapings,
-    "metrics": metric_names,
+    "metrics": lambda: listed(metrics, "rrm/", ["metric", "meaning"]),
+    "layouts": lambda: listed(layouts, "prompt, chosen", ["columns", "known from"]),
+    "rejects": rejections,
+    "training-summary": training_summary,
+    "training-row": training_row,
+    "row-readers": lambda: listed(ordering, "prompt, label", ["keys", "read by"]),
+    "reward-rule": lambda: settings_of(RewardRule),
+    "training-reward": lambda: settings_of(JudgeTrainingReward),
+    "training-metrics": lambda: listed(batches, "judge/", ["metric", "meaning"]),
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),
     "vllm-options": _engine("VllmEngine"),
