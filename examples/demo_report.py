@@ -37,7 +37,7 @@ def show_ranking(ranked: Ranked) -> None:
     say(f"\n{_wrapped(ranked.row['prompt'])}")
     for index in ranked.scores.ranking + ranked.scores.unscored:
         value = ranked.scores.values[index]
-        answer = textwrap.shorten(ranked.row["responses"][index], WIDTH - 15, placeholder=" ...")
+        answer = textwrap.shorten(ranked.row["responses"][index], WIDTH - 16, placeholder=" ...")
         score = " none" if value is None else f"{value:+.2f}"
         say(f"  {score}  T={ranked.row['temperatures'][index]}  {answer}")
 
