@@ -97,7 +97,9 @@ def warm_up(judge: RRMJudge) -> None:
     judgement = judge.compare("What is 2 + 2?", "4", "5")
     say(f"What is 2 + 2, first '4' or second '5'? Its verdict: {judgement.verdict and judgement.verdict.value}")
     how = "read from the ledger of an earlier run" if judgement.cached else "most of it to load the model"
-    say(f"{time.perf_counter() - began:.0f} s, {how}")
+    say(f"{time.perf_counter() - began:.0f} s, {how}\n")
+    say("Now real answers, best first. Scores run from -1 to +1; T is the temperature at")
+    say("which an answer was drawn.")
 
 
 def rank(judge: RRMJudge, row: dict[str, Any]) -> Ranked:
