@@ -180,5 +180,5 @@ def test_entry_file_trains_with_the_keys_of_the_file(tmp_path: Path) -> None:
     )
     output = run.stdout + run.stderr
     assert run.returncode == 0, output[-5000:]
-    assert "rewards/from_file/mean" in output and "rrm/calls" in output
+    assert "rewards/from_file/mean" in output and "from_file/calls" in output
     assert (tmp_path / "ledger.db").exists() and (tmp_path / "out" / "model.safetensors").exists()
