@@ -21,7 +21,7 @@ from rrm_plugin.training import JudgeTrainingReward
 
 __all__ = ["STEPS", "measure", "train"]
 
-STEPS = 120
+STEPS = 60
 SHOWN = 4
 CURVE_PAIRS = 200
 """Pairs of the curve; the figures before and after are measured on all pairs."""
@@ -38,7 +38,7 @@ def train(
     pairs = training_pairs(split("judge_rl"), _answers(policy, "judge_rl", seed))
     tests = _held_out_pairs(policy, seed, measured_on)
     before = judge_accuracy(cold_start, tests)
-    curve = Curve(lambda judge: _accuracy(judge, cold_start, tests[:CURVE_PAIRS]), every=20)
+    curve = Curve(lambda judge: _accuracy(judge, cold_start, tests[:CURVE_PAIRS]), every=5)
     trainer = GRPOTrainer(
         model=str(cold_start),
         processing_class=AutoTokenizer.from_pretrained(cold_start),

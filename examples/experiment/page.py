@@ -33,9 +33,7 @@ def page(rows: Sequence[Row], details: Mapping[str, Any]) -> str:
         judge_steps=judge_rl.STEPS,
         policy_steps=policy_rl.STEPS,
         times=_times(rows),
-        wall=f"{details['time']['wall_seconds'] / 60:.0f}",
-        workers=details["time"]["workers"],
-        cpus=details["time"]["cpus"],
+        cpu_minutes=f"{sum(sum(row['cpu_seconds'].values()) for row in rows) / 60:.0f}",
         versions=", ".join(f"{name} {number}" for name, number in details["versions"].items()),
     )
 
@@ -210,8 +208,8 @@ python -m examples.experiment --quick            # some minutes: the stored judg
 
 The judge of the first seed is the one that comes with the package as `RRMJudge(model="miniature")`.
 
-This run took {wall} minutes with {workers} stages at a time on {cpus} CPU cores that other programs used as well;
-{versions}. Seconds of each stage, wall clock and, in brackets, CPU time:
+All stages of this run together took {cpu_minutes} minutes of CPU time, each in one thread, two at a time on two cores
+that other programs used as well; {versions}. Seconds of each stage, wall clock and, in brackets, CPU time:
 
 {times}
 """

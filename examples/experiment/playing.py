@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -20,12 +18,11 @@ Task = tuple[int, str]
 
 
 def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bool) -> None:
-    """Plays what is not done yet, and writes down how long that took.
+    """Plays what is not done yet.
 
     Raises:
         SystemExit: a stage failed; shows the end of its log.
     """
-    began = time.perf_counter()
     runs = {seed: Run(folder=folder, seed=seed, split=split, quick=quick) for seed in seeds}
     tasks = [(seed, name) for name in stages(quick) for seed in seeds]
     done = {task for task in tasks if runs[task[0]].results(task[1]) is not None}
@@ -39,7 +36,6 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bo
             for future in wait(playing, return_when=FIRST_COMPLETED).done:
                 future.result()
                 done.add(playing.pop(future))
-    _note_time(folder, time.perf_counter() - began, workers)
 
 
 def _ready(task: Task, done: set[Task], quick: bool) -> bool:
@@ -70,11 +66,3 @@ def _news(found: dict) -> str:
         orders = ("first_order", "swapped_order", "agreement")
         return ": " + ", ".join(f"{name} {before[name]} -> {after[name]}" for name in orders)
     return f": pass@1 {before:.1f} -> {after:.1f}" if before is not None and after is not None else ""
-
-
-def _note_time(folder: Path, seconds: float, workers: int) -> None:
-    """Adds to the time noted before: a run may have been interrupted."""
-    file = folder / "time.json"
-    before = json.loads(file.read_text(encoding="utf-8"))["wall_seconds"] if file.is_file() else 0.0
-    noted = {"wall_seconds": round(before + seconds, 1), "workers": workers, "cpus": os.cpu_count()}
-    file.write_text(json.dumps(noted) + "\n", encoding="utf-8")

