@@ -22,7 +22,7 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 def embed(judge: Path, row: Row, folder: Path = FOLDER) -> None:
     """Writes model, tokenizer and card; weights in half precision, which is enough for them."""
-    AutoModelForCausalLM.from_pretrained(judge).to(torch.float16).save_pretrained(folder)
+    AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float16).save_pretrained(folder)
     for name in COPIED:
         shutil.copyfile(judge / name, folder / name)
     (folder / "README.md").write_text(card(row), encoding="utf-8")

@@ -39,10 +39,11 @@ def train(
     tests = _held_out_pairs(policy, seed, measured_on)
     before = judge_accuracy(cold_start, tests)
     curve = Curve(lambda judge: _accuracy(judge, cold_start, tests[:CURVE_PAIRS]), every=5)
+    reward: Any = JudgeTrainingReward()
     trainer = GRPOTrainer(
         model=str(cold_start),
         processing_class=AutoTokenizer.from_pretrained(cold_start),
-        reward_funcs=[JudgeTrainingReward()],
+        reward_funcs=[reward],
         train_dataset=Dataset.from_list([_row(pair) for pair in pairs]),
         args=grpo_config(
             folder,

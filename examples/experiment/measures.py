@@ -43,7 +43,7 @@ def make_judge(folder: Path) -> RRMJudge:
     )
 
 
-def pass_at_1(model: Any, tokenizer: PreTrainedTokenizerFast, questions: Sequence[Question]) -> float:
+def pass_at_1(model: Any, tokenizer: Any, questions: Sequence[Question]) -> float:
     """Chance that one answer drawn at temperature 1 is right, in percent: computed exactly, not sampled."""
     prompts = tokenizer([question.text for question in questions])["input_ids"]
     replies = tokenizer([question.right + tokenizer.eos_token for question in questions])["input_ids"]

@@ -56,7 +56,7 @@ WARM_UP = 50
 
 def pretrain_policy(seed: int, phases: Sequence[Phase] = POLICY) -> tuple[Any, PreTrainedTokenizerFast]:
     """The policy after pre-training: a model and its tokenizer."""
-    tokenizer = policy_tokenizer()
+    tokenizer: Any = policy_tokenizer()
     model = new_model(tokenizer, seed)
     questions, draws = split("corpus"), np.random.default_rng([seed, 1])
 
@@ -70,7 +70,7 @@ def pretrain_policy(seed: int, phases: Sequence[Phase] = POLICY) -> tuple[Any, P
 
 def cold_start(seed: int, phases: Sequence[Phase] = COLD_START) -> tuple[Any, PreTrainedTokenizerFast]:
     """The judge before its reinforcement learning: a model and its tokenizer."""
-    tokenizer = judge_tokenizer()
+    tokenizer: Any = judge_tokenizer()
     model = new_model(tokenizer, seed + 1000)
     draws = np.random.default_rng([seed, 2])
 
@@ -82,9 +82,7 @@ def cold_start(seed: int, phases: Sequence[Phase] = COLD_START) -> tuple[Any, Pr
     return model, tokenizer
 
 
-def fit(
-    model: Any, tokenizer: PreTrainedTokenizerFast, phases: Sequence[Phase], draw: Callable[[Phase], list[Pair]]
-) -> None:
+def fit(model: Any, tokenizer: Any, phases: Sequence[Phase], draw: Callable[[Phase], list[Pair]]) -> None:
     """Trains on what `draw` gives; the loss counts replies alone."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01)
     model.train()
@@ -106,7 +104,7 @@ def _steps(phases: Sequence[Phase]) -> Iterator[Phase]:
             yield phase
 
 
-def _backward(model: Any, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[Pair]) -> float:
+def _backward(model: Any, tokenizer: Any, pairs: Sequence[Pair]) -> float:
     """Adds up the gradients of the mean loss of a reply's token, and returns that loss.
 
     Texts of one length go through the model together: half of a padded batch would be padding.

@@ -104,8 +104,8 @@ def _numbers(draws: np.random.Generator) -> list[str]:
 
 
 def _drill(numbers: Sequence[str], draws: np.random.Generator) -> str:
-    sides = draws.integers(1, 3, size=LOOKUPS)
-    return "".join(_lookup(numbers[side - 1], side) for side in sides) + _verdict(int(sides[-1]))
+    sides = [int(side) for side in draws.integers(1, 3, size=LOOKUPS)]
+    return "".join(_lookup(numbers[side - 1], side) for side in sides) + _verdict(sides[-1])
 
 
 def _lookup(number: str, side: int) -> str:
