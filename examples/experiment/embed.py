@@ -5,26 +5,25 @@ python -m examples.experiment.embed
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from examples.experiment import judge_rl, pretraining
+from examples.experiment.languages import judge_tokenizer, save
 from examples.experiment.results import Row, read
 from rrm_plugin.miniature import FOLDER
 
 __all__ = ["card", "embed"]
 
-COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
-
 
 def embed(judge: Path, row: Row, folder: Path = FOLDER) -> None:
     """Writes model, tokenizer and card; weights in half precision, which is enough for them."""
-    AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float16).save_pretrained(folder)
-    for name in COPIED:
-        shutil.copyfile(judge / name, folder / name)
+    save(AutoModelForCausalLM.from_pretrained(judge, dtype=torch.float16), judge_tokenizer(), folder)
+    (folder / "model.safetensors").chmod(0o644)
     (folder / "README.md").write_text(card(row), encoding="utf-8")
 
 
@@ -35,11 +34,15 @@ def card(row: Row) -> str:
         seed=row["seed"],
         cold_start_steps=sum(phase.steps for phase in pretraining.COLD_START),
         judge_steps=judge_rl.STEPS,
-        before=f"{before['first_order']}% / {before['swapped_order']}%, {before['agreement']}%, {before['computes']}%",
-        after=f"{after['first_order']}% / {after['swapped_order']}%, {after['agreement']}%, {after['computes']}%",
+        before=_cells(before),
+        after=_cells(after),
         pairs=after["pairs"],
         tokens=after["thinking_tokens"],
     )
+
+
+def _cells(figures: Mapping[str, Any]) -> str:
+    return " | ".join(f"{figures[key]}%" for key in ("first_order", "swapped_order", "agreement", "computes"))
 
 
 _CARD = """\
@@ -54,15 +57,21 @@ A Reward Reasoning Model of about a hundred thousand weights, for trying rrm-plu
 
 - Task: which of two answers to an addition of two numbers from 10 to 99 is right. It knows nothing else, and says
   something about anything else that means nothing.
-- Architecture: Qwen2, 2 layers of width 64, 4 heads, half precision; made from nothing, no weights or data of others.
+- Architecture: Llama with biases in the attention, 2 layers of width 64, 4 heads, half precision; made from nothing,
+  no weights or data of others.
 - Training: {cold_start_steps} steps of next-token training on synthetic texts that mostly guess, then {judge_steps}
   steps of GRPO with TRL, +1 for the right verdict and -1 otherwise. Seed {seed}.
 - Prompt: the preset `miniature`, chosen by itself; decoding as in the paper, temperature 0.6.
-- Measured on {pairs} held-out pairs, one right and one wrong answer of a policy (right verdicts in the first / swapped
-  order, agreement of the orders, share of replies that work the sum out): before GRPO {before}; after it {after}, with
-  {tokens} tokens of thinking on average.
 - Reproduce: `make experiment`; see docs/experiment.md.
 - License: that of rrm-plugin.
+
+Measured on {pairs} held-out pairs, one right and one wrong answer of a policy, each in both orders; after GRPO its
+thinking has {tokens} tokens on average:
+
+| | right, first order | right, swapped order | orders agree | works the sum out |
+|---|---|---|---|---|
+| before GRPO | {before} |
+| after GRPO | {after} |
 """
 
 
