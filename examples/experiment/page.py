@@ -202,7 +202,7 @@ The questions of the stages and of both test sets are disjoint by construction (
 
 <!-- not run: trains for a long time -->
 ```bash
-make experiment                                  # everything from nothing, and this page
+python -m examples.experiment                    # what `make experiment` does: everything from nothing, and this page
 python -m examples.experiment --quick            # some minutes: the stored judge teaches a fresh policy
 ```
 

@@ -12,11 +12,16 @@ import pytest
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
+pytest.importorskip("trl")
+pytest.importorskip("matplotlib")
 
 import torch
 
-from examples.experiment import languages, measures, pairs, pretraining, questions, traces
+from examples.experiment import languages, measures, pairs, pretraining, questions, report, results, traces
+from examples.experiment.embed import card
+from examples.experiment.page import page
 from examples.experiment.questions import Question
+from rrm_plugin import miniature
 from rrm_plugin.prompts import load_prompt
 from rrm_plugin.verdicts import parse, split_thinking
 
@@ -193,9 +198,62 @@ def test_results_have_a_row_a_seed(rows: list[dict]) -> None:
 
 
 def test_page_is_written_from_the_results(rows: list[dict]) -> None:
-    pytest.importorskip("matplotlib")
-    from examples.experiment.page import page
-    from examples.experiment.results import read
-
     written = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
-    assert written == page(*read(DOCS)), "run: python -m examples.experiment --page"
+    assert written == page(*results.read(DOCS)), "run: python -m examples.experiment --page"
+
+
+def test_card_is_written_from_the_results(rows: list[dict]) -> None:
+    written = (miniature.FOLDER / "README.md").read_text(encoding="utf-8")
+    assert written == card(rows[0]), "run: python -m examples.experiment.embed"
+
+
+def made_up_row(**changes: object) -> dict:
+    judge = {"first_order": 99.0, "swapped_order": 98.0, "agreement": 97.0, "computes": 99.0, "sum_right": 98.0}
+    return {
+        "seed": 1,
+        "judge_before": {**judge, "first_order": 55.0, "swapped_order": 56.0, "agreement": 50.0},
+        "judge_after": judge,
+        "policy_before": 40.0,
+        "policy_after": {"rrm": 69.0, "labels": 70.0, "cold_start": 45.0, "random": 41.0},
+        **changes,
+    }
+
+
+def test_targets_that_are_met() -> None:
+    assert all(target.met for target in results.targets([made_up_row(), made_up_row(seed=2)]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "missed"),
+    [
+        (
+            {"judge_after": {"first_order": 99.0, "swapped_order": 94.9, "agreement": 97.0}},
+            "judge after it, worse order",
+        ),
+        ({"judge_before": {"first_order": 50.0, "swapped_order": 65.1}}, "judge before its training, better order"),
+        (
+            {"policy_after": {"rrm": 54.0, "labels": 54.0, "cold_start": 41.0, "random": 40.0}},
+            "lift of the policy by the judge",
+        ),
+        (
+            {"policy_after": {"rrm": 55.0, "labels": 70.0, "cold_start": 41.0, "random": 40.0}},
+            "that lift as share of the labels', average",
+        ),
+        (
+            {"policy_after": {"rrm": 69.0, "labels": 70.0, "cold_start": 41.0, "random": 36.9}},
+            "change by random rewards",
+        ),
+    ],
+)
+def test_one_seed_that_misses_is_a_miss(changes: dict, missed: str) -> None:
+    found = results.targets([made_up_row(), made_up_row(), made_up_row(**changes)])
+    assert [target.what for target in found if not target.met] == [missed]
+
+
+def test_share_of_labels() -> None:
+    assert results.share_of_labels(made_up_row()) == pytest.approx(100 * 29 / 30)
+
+
+def test_table_says_what_is_missed() -> None:
+    text = report.table([made_up_row(), made_up_row(policy_before=60.0)])
+    assert "NOT MET" in text and "+29.0, 97% of what the labels give" in text
