@@ -37,7 +37,7 @@ def draw(details: Mapping[str, Any]) -> Figure:
     if with_judge:
         for key, (label, colour) in JUDGE_LINES.items():
             _lines(axes[0], with_judge, key, label, colour)
-        _dress(axes[0], "Judge: right verdicts on held-out pairs", "percent", "GRPO step of the judge", (40, 100))
+        _dress(axes[0], "Judge: right verdicts on held-out pairs", "percent", "GRPO step of the judge", (40, 102))
         axes[0].axhline(50, color=INK, linewidth=0.8, linestyle=":")
         _lines(axes[1], with_judge, "thinking_tokens", "tokens", "#009e73")
         _dress(axes[1], "Judge: length of its thinking", "tokens", "GRPO step of the judge", (0, None))
@@ -69,7 +69,7 @@ def _dress(axes: Axes, title: str, unit: str, step: str, limits: tuple[float, fl
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(colors=INK)
     if len(axes.get_legend_handles_labels()[0]) > 1:
-        axes.legend(frameon=False, fontsize=8)
+        axes.legend(frameon=False, fontsize=8, loc="lower right")
 
 
 def write_png(file: Path, details: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from examples.experiment import judge_rl, policy_rl, pretraining
+from examples.experiment import judge_rl, measures, policy_rl, pretraining
 from examples.experiment.questions import FORGOTTEN, SLIPS, SPLITS
 from examples.experiment.results import PAPER_LIFT, Row, lift, share_of_labels, targets
 
@@ -34,6 +34,8 @@ def page(rows: Sequence[Row], details: Mapping[str, Any]) -> str:
         policy_steps=policy_rl.STEPS,
         times=_times(rows),
         cpu_minutes=f"{sum(sum(row['cpu_seconds'].values()) for row in rows) / 60:.0f}",
+        curve_pairs=judge_rl.CURVE_PAIRS,
+        runs=measures.RUNS,
         versions=", ".join(f"{name} {number}" for name, number in details["versions"].items()),
     )
 
@@ -152,9 +154,15 @@ page of HTML.
 
 {misses}
 
-All figures are measured on questions that no stage was trained on. Settings were tried out on another set, with
-another seed. One decoding throughout: the judge samples at temperature 0.6, as in the paper. A reply without a
-verdict counts as wrong, and as no agreement.
+All figures are measured on questions that no stage was trained on. One decoding throughout: the judge samples at
+temperature 0.6, as in the paper. A reply without a verdict counts as wrong, and as no agreement. The curves of the
+judge are measured on the first {curve_pairs} pairs, its figures on all of them, {runs} times.
+
+Settings were chosen on another set of questions with another seed, and then left alone: how long the judge practises
+sums that it cannot copy from the prompt, which mistakes the policy's text holds, fewer steps for the judge (it had
+learnt all it would in a fraction of them), and a smaller learning rate for the policy (with a larger one, random
+rewards moved it by about as much as is allowed here). The bar for the untrained judge was set at that point; all others
+were set before any run.
 
 ## The three stages
 
@@ -202,14 +210,15 @@ The questions of the stages and of both test sets are disjoint by construction (
 
 <!-- not run: trains for a long time -->
 ```bash
-python -m examples.experiment                    # what `make experiment` does: everything from nothing, and this page
-python -m examples.experiment --quick            # some minutes: the stored judge teaches a fresh policy
+python -m examples.experiment            # what `make experiment` does: all of this from nothing, and this page
+python -m examples.experiment --quick    # some minutes: the judge of the package teaches a fresh policy
 ```
 
 The judge of the first seed is the one that comes with the package as `RRMJudge(model="miniature")`.
 
-All stages of this run together took {cpu_minutes} minutes of CPU time, each in one thread, two at a time on two cores
-that other programs used as well; {versions}. Seconds of each stage, wall clock and, in brackets, CPU time:
+All stages of this run together took {cpu_minutes} minutes of CPU time, each in one thread, two at a time. The two
+cores were busy with other programs for most of it, so the CPU time says more than the clock; {versions}. Seconds of
+each stage, wall clock and, in brackets, CPU time:
 
 {times}
 """
