@@ -156,7 +156,7 @@ class Ledger:
         """Writes a scored group with the matches that were played and the keys of their judgements."""
         row = (
             time.time(),
-            group.id,
+            _storable(group.id),
             group.step,
             _json(group.prompt),
             _json(list(group.responses)),

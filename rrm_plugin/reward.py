@@ -109,8 +109,10 @@ class RRMJudge:
     ) -> None:
         _refuse_misspelt(engine_options)
         _check("orders", orders, orders in ("both", "balanced", "random", "fixed"), "both, balanced, random or fixed")
-        _check("votes", votes, isinstance(votes, int) and votes >= 1, "a whole number from 1")
-        _check("num_generations", num_generations, num_generations is None or num_generations >= 1, "a number from 1")
+        _check("votes", votes, _counts(votes), "a whole number from 1")
+        _check(
+            "num_generations", num_generations, num_generations is None or _counts(num_generations), "a number from 1"
+        )
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
         if model == miniature.NAME and engine == "transformers":
             model, prompt, engine_options = miniature.settings(prompt, engine_options)
@@ -377,6 +379,10 @@ def _shut(loop: BackgroundLoop, close: Callable[[], Coroutine[Any, Any, None]], 
     loop.close(close())
     if ledger is not None:
         ledger.close()
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _check(setting: str, value: object, fits: bool, wanted: str) -> None:

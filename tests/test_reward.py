@@ -278,6 +278,7 @@ def test_settings_from_a_file(tmp_path, monkeypatch):
         ({"orders": "sideways"}, "orders"),
         ({"votes": 0}, "votes"),
         ({"num_generations": 0}, "num_generations"),
+        ({"num_generations": "8"}, "num_generations"),
         ({"schedule": "league"}, "schedule"),
         ({"reducer": "league"}, "reducer"),
         ({"shaping": "league"}, "shaping"),

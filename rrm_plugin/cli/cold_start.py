@@ -9,6 +9,7 @@ import click
 
 from rrm_plugin.cli.engine_options import engine_options, make_plain_judge, prompt_of
 from rrm_plugin.cli.options import plain_errors
+from rrm_plugin.cli.output import refuse_overlap
 from rrm_plugin.cli.progress import Progress
 from rrm_plugin.training.cold_start import ColdStart, write_cold_start
 from rrm_plugin.training.sources import source
@@ -43,6 +44,7 @@ def cold_start(rows: str, out: Path, **options: Any) -> None:
     As many rows are written whose better response is shown first as rows where it is shown second. Fine-tune the judge
     on them before its reinforcement learning, where it does not keep to the form of a verdict.
     """
+    refuse_overlap({"--out": out}, {"ROWS": rows} if Path(rows).exists() else {})
     prompt, _ = prompt_of(options["prompt"], options["config"])
     with make_plain_judge(options, prompt) as judge, Progress(None, "row") as progress:
         settings = ColdStart(

@@ -11,6 +11,7 @@ import click
 
 from rrm_plugin.cli.engine_options import engine_options, make_plain_judge, prompt_of
 from rrm_plugin.cli.options import plain_errors
+from rrm_plugin.cli.output import refuse_overlap
 from rrm_plugin.cli.progress import Progress
 from rrm_plugin.engines.loading import control_tokens
 from rrm_plugin.training.builder import write_training_data
@@ -72,18 +73,25 @@ def train_data(sources: Sequence[str], out: Path, **options: Any) -> None:
 
     What is not used stands in the rejects file, each row with file, line, column and reason.
     """
+    read = [source(spec) for spec in sources]
+    rejects: Path = options["rejects"] or out.with_name(out.name + ".rejects.jsonl")
+    files = {"IN": [one.path for one in read], "--benchmarks": options["benchmarks"]}
+    refuse_overlap(
+        {"--out": out, "--rejects": rejects},
+        {f"{called} {path}": path for called, paths in files.items() for path in paths if Path(path).exists()},
+    )
     preparation = _preparation(options)
     with ExitStack() as stack:
         judged_by = _difficulty(options, preparation, stack)
         progress = stack.enter_context(Progress(None, "row"))
         summary = write_training_data(
-            [source(spec) for spec in sources],
+            read,
             out,
             preparation,
             orders=options["orders"],
             weights={name: _number(name, weight) for name, weight in _assignments(options["mix"], "--mix").items()},
             most=options["most"],
-            rejects=options["rejects"],
+            rejects=rejects,
             stage=judged_by,
             on_row=lambda: progress.advance(""),
         )

@@ -119,3 +119,23 @@ def test_wrong_options_are_explained_without_a_traceback(tmp_path, arguments, me
 def test_help_fits_80_columns():
     result = CliRunner().invoke(main, ["train-data", "--help"], terminal_width=80)
     assert result.exit_code == 0 and max(map(len, result.output.splitlines())) <= 80
+
+
+def test_nothing_is_written_over_what_is_read(tmp_path):
+    source = write(tmp_path / "in.jsonl", pairs(6))
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(source)
+    out = str(tmp_path / "out.jsonl")
+    for arguments in (
+        ["train-data", source, "--out", source],
+        ["train-data", source, "--out", str(link)],
+        ["train-data", source, "--out", out, "--rejects", source],
+        ["train-data", source, "--out", out, "--rejects", out],
+        ["train-data", source, "--out", out, "--benchmarks", out],
+        ["cold-start", source, "--out", str(link), "--engine", "scripted:longer"],
+    ):
+        (tmp_path / "out.jsonl").write_text("earlier\n")
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code != 0 and "Traceback" not in result.output, arguments
+        assert (tmp_path / "out.jsonl").read_text() == "earlier\n"
+        assert len((tmp_path / "in.jsonl").read_text().splitlines()) == 6
