@@ -108,6 +108,8 @@ class RRMJudge:
         **engine_options: Any,
     ) -> None:
         _refuse_misspelt(engine_options)
+        if model is not None and "://" in model:
+            raise ConfigError(f"model={model!r} is an address: write engine={model!r}, and the model's name as model=")
         _check("orders", orders, orders in ("both", "balanced", "random", "fixed"), "both, balanced, random or fixed")
         _check("votes", votes, _counts(votes), "a whole number from 1")
         _check(
@@ -320,7 +322,7 @@ class RRMJudge:
         if self.tournament.schedule.needs_reference and references is None:
             raise GroupError(
                 f"schedule={self.tournament.schedule.name!r} compares with a given answer: the dataset needs a column "
-                f"{self.reference_column!r}, or the judge another reference_column"
+                f"{self.reference_column!r}, or the judge another reference_column; there are {sorted(columns)}"
             )
         return Rows(
             prompts=prompts,

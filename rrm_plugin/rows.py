@@ -140,7 +140,7 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
     if size is not None:
         return size
     runs = {len(list(run)) for _, run in itertools.groupby(rows.prompts, key=repr)}
-    if len(runs) != 1:
+    if len(runs) != 1 or (runs == {1} and len(rows) > 1):
         raise GroupError(
             f"the size of a group is unknown, and prompts repeat {sorted(runs)} times in a row: "
             "give the judge num_generations"

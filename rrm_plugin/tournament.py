@@ -121,7 +121,10 @@ class Tournament:
         both = majority_of([straight, _turned(swapped)])
         missing = next((one for one in (straight, swapped) if one.verdict is None), None)
         # One order alone could be the judge's liking for a position, which is what showing both is to rule out.
-        return both if missing is None else replace(both, verdict=None, reason=missing.reason, detail=missing.detail)
+        if missing is not None:
+            return replace(both, verdict=None, reason=missing.reason, detail=missing.detail)
+        agree = straight.verdict is _turned(swapped).verdict
+        return both if agree else replace(both, detail="the two orders disagree")
 
     async def record(
         self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None] | None]]
@@ -165,7 +168,7 @@ class Tournament:
         if schedule.needs_reference:
             if group.reference is None:
                 return (
-                    f"schedule={schedule.name!r} compares with a given answer, and this group has none: pass reference"
+                    f"schedule={schedule.name!r} compares with a given answer, and this group has none as 'reference'"
                 )
             entry.admit(prepare(group.reference), self._key(group.reference))
         for response in group.responses:
@@ -197,7 +200,8 @@ class Tournament:
     def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement]) -> Scores:
         players = len(entry.players)
         ratings = self.reducer(Outcomes.from_judgements([(players, judgements)]) if players > 1 else ALIKE)
-        values = [None if np.isnan(value) else float(value) for value in ratings.values[0, :players]]
+        # Rounded, so that what is 0 but for the last bits of a float reads as 0.
+        values = [None if np.isnan(value) else round(float(value), 12) + 0.0 for value in ratings.values[0, :players]]
         ballots = [ballot for judgement in judgements for ballot in judgement.ballots]
         return Scores(
             values=[values[player] for player in entry.player_of],
@@ -210,6 +214,7 @@ class Tournament:
             cycles=consistency.cycles(players, judgements),
             duplicates=len(group.responses) - len(set(entry.player_of)),
             failures=Counter(ballot.reason.value for ballot in ballots if ballot.reason is not None),
+            error=_silence(ballots),
             settings=self.settings,
         )
 
@@ -273,6 +278,16 @@ def majority_of(ballots: Sequence[Judgement]) -> Judgement:
     verdict = leaders[0] if len(leaders) == 1 else Verdict.TIE
     speaker = next((ballot for ballot in ballots if ballot.verdict is verdict), ballots[0])
     return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots))
+
+
+def _silence(ballots: Sequence[Judgement]) -> str | None:
+    """What to say of a group none of whose calls came to a verdict."""
+    if not ballots or any(ballot.verdict is not None for ballot in ballots):
+        return None
+    first = ballots[0]
+    return (
+        f"none of {len(ballots)} judge calls came to a verdict; the first: {first.reason}, {first.detail or 'no text'}"
+    )
 
 
 def _turned(judgement: Judgement) -> Judgement:

@@ -286,6 +286,7 @@ def test_settings_from_a_file(tmp_path, monkeypatch):
         ({"same_as": "answer"}, "same_as"),
         ({"engine": "localhost:8000"}, "http://localhost:8000"),
         ({"engine": "vllm"}, "model="),
+        ({"model": "http://localhost:8000/v1"}, "engine="),
         ({"scheduel": "knockout"}, "schedule"),
         ({"temperature": -1.0}, "temperature"),
         ({"max_tokens": 0}, "max_tokens"),

@@ -188,9 +188,10 @@ def test_a_size_that_contradicts_the_trainer_is_an_error():
         group_size(rows(["a"] * 4), 4, TrainerView(group_size=2))
 
 
-def test_an_ambiguous_size_is_an_error():
+@pytest.mark.parametrize("prompts", [["a", "a", "b"], ["a", "b", "a", "b"]], ids=["uneven", "interleaved"])
+def test_an_ambiguous_size_is_an_error(prompts):
     with pytest.raises(GroupError, match="num_generations"):
-        group_size(rows(["a", "a", "b"]), None, UNKNOWN)
+        group_size(rows(prompts), None, UNKNOWN)
 
 
 def test_the_trainer_is_seen_through_its_bound_method():

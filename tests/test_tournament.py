@@ -124,7 +124,7 @@ def test_a_response_equal_to_the_reference_is_not_judged_against_itself():
 
 
 def test_a_missing_reference_is_said():
-    assert "pass reference" in score(tournament(Calls(), schedule=schedule("reference")), "1", "2").error
+    assert "has none as 'reference'" in score(tournament(Calls(), schedule=schedule("reference")), "1", "2").error
 
 
 def test_a_member_as_reference_keeps_its_place_among_duplicates():
@@ -238,6 +238,12 @@ def test_a_response_without_any_verdict_is_unscored_and_the_rest_is_not():
     assert scores.calls == 2
 
 
+def test_a_group_without_any_verdict_says_so_and_why():
+    scores = score(tournament(lambda messages: "I wonder."), "1", "2")
+    assert scores.values == [None, None]
+    assert "none of 2 judge calls came to a verdict" in scores.error and "no_verdict" in scores.error
+
+
 def test_one_broken_group_costs_no_other():
     play = tournament(Calls())
     groups = [
@@ -279,7 +285,8 @@ def test_compare_in_both_orders_turns_the_second_round():
     judgement = asyncio.run(play.compare("q", "2", "1", both_orders=True))
     assert judgement.verdict is Verdict.FIRST and len(judgement.votes) == 2
     biased = tournament(lambda messages: FIRST)
-    assert asyncio.run(biased.compare("q", "2", "1", both_orders=True)).verdict is Verdict.TIE
+    contradicted = asyncio.run(biased.compare("q", "2", "1", both_orders=True))
+    assert contradicted.verdict is Verdict.TIE and contradicted.detail == "the two orders disagree"
     assert asyncio.run(biased.compare("q", "2", "1", both_orders=False)).verdict is Verdict.FIRST
 
 

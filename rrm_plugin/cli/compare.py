@@ -11,7 +11,7 @@ import click
 
 from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
 from rrm_plugin.cli.output import json_line
-from rrm_plugin.types import Judgement
+from rrm_plugin.types import Judgement, Verdict
 
 __all__ = ["compare"]
 
@@ -74,7 +74,9 @@ def _calls(judgement: Judgement) -> Iterator[Judgement]:
 def _told(judgement: Judgement) -> str:
     parts = [call.text.strip() for call in _calls(judgement) if call.text.strip()]
     if judgement.verdict is not None:
-        parts.append(f"verdict: {judgement.verdict.value}")
+        # A tie may be the judge's own, or two orders that contradict each other.
+        why = f" ({judgement.detail})" if judgement.verdict is Verdict.TIE and judgement.detail else ""
+        parts.append(f"verdict: {judgement.verdict.value}{why}")
     else:
         parts.append(f"no verdict ({judgement.reason}){': ' + judgement.detail if judgement.detail else ''}")
     return "\n\n".join(parts)

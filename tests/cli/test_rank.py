@@ -265,8 +265,9 @@ def numbered(count):
 def test_rows_without_an_answer_end_no_run_that_has_others(tmp_path, monkeypatch):
     silent_rows(monkeypatch, *range(7))
     result, rows = rank(tmp_path, numbered(20), "--engine", "scripted:longer")
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1 and "7 of 20 rows could not be scored" in result.output
     assert [row["failures"] for row in rows] == [{"unreachable": 2}] * 7 + [{}] * 13
+    assert ["nobody is there" in (row["error"] or "") for row in rows] == [True] * 7 + [False] * 13
 
 
 def test_a_judge_that_answers_nothing_ends_the_run_early(tmp_path, monkeypatch):
