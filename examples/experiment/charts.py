@@ -44,7 +44,7 @@ def draw(details: Mapping[str, Any]) -> Figure:
     for key, (label, colour) in POLICY_LINES.items():
         _lines(axes[-1], [one["policy"][key] for one in curves if key in one["policy"]], "pass_at_1", label, colour)
     _dress(
-        axes[-1], "Policy: pass@1 on held-out questions, by reward", "percent", "GRPO step of the policy", (20, None)
+        axes[-1], "Policy: pass@1 on held-out questions, by reward", "percent", "GRPO step of the policy", (10, None)
     )
     return figure
 

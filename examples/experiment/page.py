@@ -33,6 +33,7 @@ def page(rows: Sequence[Row], details: Mapping[str, Any]) -> str:
         judge_steps=judge_rl.STEPS,
         policy_steps=policy_rl.STEPS,
         times=_times(rows),
+        wall=_wall(details["time"]),
         cpu_minutes=f"{sum(sum(row['cpu_seconds'].values()) for row in rows) / 60:.0f}",
         curve_pairs=judge_rl.CURVE_PAIRS,
         runs=measures.RUNS,
@@ -121,6 +122,15 @@ def _times(rows: Sequence[Row]) -> str:
         total = f"{sum(seconds.values()):.0f} ({sum(worked.values()):.0f})"
         lines.append(f"| {row['seed']} | " + " | ".join([*cells, total]) + " |")
     return "\n".join(lines)
+
+
+def _wall(time: Mapping[str, Any] | None) -> str:
+    if time is None:
+        return "This run was interrupted and went on, so that it has no time of its own. "
+    return (
+        f"This run took {time['wall_seconds'] / 60:.0f} minutes from nothing to its end, {time['workers']} stages at a "
+        f"time on {time['cpus']} CPU cores. "
+    )
 
 
 def _span(values: Sequence[float]) -> str:
@@ -216,9 +226,8 @@ python -m examples.experiment --quick    # some minutes: the judge of the packag
 
 The judge of the first seed is the one that comes with the package as `RRMJudge(model="miniature")`.
 
-All stages of this run together took {cpu_minutes} minutes of CPU time, each in one thread, two at a time. The two
-cores were busy with other programs for most of it, so the CPU time says more than the clock; {versions}. Seconds of
-each stage, wall clock and, in brackets, CPU time:
+{wall}Its stages took {cpu_minutes} minutes of CPU time, each in one thread; {versions}. Seconds of each stage,
+wall clock and, in brackets, CPU time:
 
 {times}
 """

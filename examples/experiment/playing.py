@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -27,7 +29,9 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bo
     tasks = [(seed, name) for name in stages(quick) for seed in seeds]
     done = {task for task in tasks if runs[task[0]].results(task[1]) is not None}
     waiting = [task for task in tasks if task not in done]
+    waited = tuple(waiting)
     playing: dict[Future[None], Task] = {}
+    began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         while waiting or playing:
             for task in [task for task in waiting if _ready(task, done, quick)][: workers - len(playing)]:
@@ -36,6 +40,8 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bo
             for future in wait(playing, return_when=FIRST_COMPLETED).done:
                 future.result()
                 done.add(playing.pop(future))
+    if len(waited) == len(tasks):
+        _note_time(folder, time.perf_counter() - began, workers)
 
 
 def _ready(task: Task, done: set[Task], quick: bool) -> bool:
@@ -48,7 +54,7 @@ def _play_one(run: Run, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "examples.experiment", "--stage", name, "--seeds", str(run.seed)]
     command += ["--output", str(run.folder), "--split", run.split, *(["--quick"] if run.quick else [])]
-    print(f"seed {run.seed}: {name} begins", flush=True)
+    _say(f"seed {run.seed}: {name} begins")
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
@@ -57,7 +63,13 @@ def _play_one(run: Run, name: str) -> None:
         tail = "".join((folder / "log.txt").read_text(encoding="utf-8").splitlines(keepends=True)[-20:])
         raise SystemExit(f"seed {run.seed}: {name} failed\n{tail}")
     found = run.results(name) or {}
-    print(f"seed {run.seed}: {name} took {found['seconds']:.0f} s{_news(found)}", flush=True)
+    _say(f"seed {run.seed}: {name} took {found['seconds']:.0f} s{_news(found)}")
+
+
+def _say(line: str) -> None:
+    # In one piece: print would let another thread write between a line and its end.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def _news(found: dict) -> str:
@@ -66,3 +78,9 @@ def _news(found: dict) -> str:
         orders = ("first_order", "swapped_order", "agreement")
         return ": " + ", ".join(f"{name} {before[name]} -> {after[name]}" for name in orders)
     return f": pass@1 {before:.1f} -> {after:.1f}" if before is not None and after is not None else ""
+
+
+def _note_time(folder: Path, seconds: float, workers: int) -> None:
+    """Of a run from nothing to its end; one that was interrupted has no time of its own."""
+    noted = {"wall_seconds": round(seconds), "workers": workers, "cpus": os.cpu_count()}
+    (folder / "time.json").write_text(json.dumps(noted) + "\n", encoding="utf-8")

@@ -2,7 +2,8 @@
 
 results.json   a row a seed: how well the judge judged before and after, how often the policy was right before and
                after training by each reward (percent), and the seconds of each stage
-run.json       what the page needs beside it: the curves, what the judge wrote, and versions
+run.json       what the page needs beside it: the curves, what the judge wrote, versions, and the time of a
+                   run that was not interrupted
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def collect(folder: Path, seeds: Sequence[int], quick: bool) -> tuple[list[dict[
         curves.append({"seed": seed, "judge": found["judge"].get("curve", []), "policy": policy})
         samples += [{"seed": seed, **sample} for sample in found["judge"].get("samples", [])[:2]]
     versions = {name: version(name) for name in ("torch", "transformers", "trl")}
-    return rows, {"versions": versions, "curves": curves, "samples": samples}
+    file = folder / "time.json"
+    time = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    return rows, {"time": time, "versions": versions, "curves": curves, "samples": samples}
 
 
 def write(folder: Path, rows: Sequence[Row], details: Mapping[str, Any]) -> None:
