@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint types bench docs clean
+.PHONY: help demo experiment test lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -36,6 +36,9 @@ help:  ## what the commands are
 
 demo: $(DEMO_READY)  ## a small pretrained judge ranks real answers, then rewards a few GRPO steps
 	@$(RUN) examples/01_rank_and_train.py $(ARGS)
+
+experiment: $(READY)  ## trains a small judge and policies with it from nothing, three seeds; an hour or so
+	@$(RUN) -m examples.experiment $(ARGS)
 
 test: $(READY)  ## all tests, offline and on the CPU
 	@$(RUN) -m pytest -q -rsfE $(ARGS)

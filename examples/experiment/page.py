@@ -147,6 +147,10 @@ _TEXT = """\
 
 <!-- Written by examples/experiment/report.py from experiment/results.json and experiment/run.json. -->
 
+```bash
+make experiment
+```
+
 The Reward Reasoning Model paper (arXiv 2505.14674) trains a judge to think by rewarding nothing but right verdicts,
 and then trains a policy on questions without answers, with that judge as its only reward; on GPQA its policy rose
 by {paper_lift} points. Here is the same in small: two models of a hundred thousand weights, made from nothing on a
