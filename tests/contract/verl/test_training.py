@@ -12,7 +12,7 @@ from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.sources import source
 from tests.tiny import save_tiny_model
 
-REASON = "needs verl: pip install 'rrm-plugin[verl]'"
+REASON = "needs verl: make test-verl"
 rl_dataset = pytest.importorskip("verl.utils.dataset.rl_dataset", reason=REASON, exc_type=ImportError)
 omegaconf = pytest.importorskip("omegaconf", reason=REASON)
 
