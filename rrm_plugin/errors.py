@@ -6,6 +6,8 @@
     |-- GroupError(ValueError)           the rows given do not form whole groups; names the trainer flag to change
     |-- EngineError(RuntimeError)        a judge call failed; has a `reason` and says whether a retry can help
     |   `-- EngineUnavailableError       no call has ever reached the judge: a wrong address rather than a bad moment
+    |-- GateError(RuntimeError)          the gate that collects groups was closed while a member waited
+    |   `-- GateFullError                too many members wait; the same call may succeed later
     `-- LedgerError(RuntimeError)        the record of judgements cannot be opened, read or written
 
 An `EngineError` of one match never leaves a tournament: it becomes a judgement without a verdict, with that reason.
@@ -20,6 +22,8 @@ __all__ = [
     "ConfigError",
     "EngineError",
     "EngineUnavailableError",
+    "GateError",
+    "GateFullError",
     "GroupError",
     "LedgerError",
     "MissingExtraError",
@@ -70,6 +74,14 @@ class EngineError(RRMError, RuntimeError):
 
 class EngineUnavailableError(EngineError):
     """Not one call has reached the judge since it was made."""
+
+
+class GateError(RRMError, RuntimeError):
+    """The gate that collects groups ended before a member's group was judged."""
+
+
+class GateFullError(GateError):
+    """As many members wait at the gate as it may hold."""
 
 
 class LedgerError(RRMError, RuntimeError):

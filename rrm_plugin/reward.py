@@ -19,7 +19,7 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from rrm_plugin import miniature
 from rrm_plugin.background import BackgroundLoop
@@ -38,13 +38,15 @@ from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
 from rrm_plugin.shaping import Shaping
 from rrm_plugin.shaping import shaping as resolve_shaping
-from rrm_plugin.tournament import SameAs, Tournament
+from rrm_plugin.tournament import Early, SameAs, Tournament
 from rrm_plugin.trainer_log import report
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
 __all__ = ["AsyncReward", "RRMJudge"]
 
 logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
 
 
 class RRMJudge:
@@ -293,6 +295,25 @@ class RRMJudge:
         scores = await self.tournament.score(groups)
         await self.tournament.record(groups, [(one, None) for one in scores])
         return scores
+
+    async def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """Runs a coroutine on the judge's own event loop, where its clients live; from any loop or thread.
+
+        Cancelling the caller cancels the work.
+        """
+        return await self._loop.run_async(work)
+
+    async def score_whole(self, group: Group, lengths: Sequence[int], early: Early | None = None) -> Scored:
+        """Scores and rewards of one group, recorded; only to be awaited on the judge's own loop (`on_loop`).
+
+        Args:
+            lengths: of each response, in tokens where they are known.
+            early: matches of the group that are under way already.
+        """
+        scores = await self.tournament.score_group(group, early)
+        scored = scores, self.rewards(scores, lengths)
+        await self.tournament.record([group], [scored])
+        return scored
 
     async def _score_shaped(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         scores = await self.tournament.score(groups)

@@ -7,13 +7,12 @@ the engine's own limit. A group that cannot be scored says why in its scores and
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,10 +21,10 @@ from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
-from rrm_plugin.schedules import NamesMembers, Orders, Schedule
+from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper
 from rrm_plugin.types import Group, Judgement, Match, Prompt, Response, Scores, Usage, Verdict
 
-__all__ = ["SameAs", "Tournament", "majority_of"]
+__all__ = ["Early", "SameAs", "Tournament", "majority_of"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +40,18 @@ SameAs = Callable[[str], Hashable | None]
 """From a response's text (without its thinking) to a key; responses with equal keys are judged once, None is like no
 other.
 """
+
+
+class Early(Protocol):
+    """Matches of a group that are being judged before the group is whole; `early.py` makes them."""
+
+    def take(self, first: Guarded, second: Guarded) -> Awaitable[Judgement] | None:
+        """The judgement of these two texts in this order, once; None where it was not begun."""
+        ...
+
+    def close(self) -> Usage:
+        """Ends what was not taken, and says what it took; again as often as asked."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +92,11 @@ class Tournament:
 
         return await _together(score_in_turn(group) for group in groups)
 
-    async def score_group(self, group: Group) -> Scores:
+    async def score_group(self, group: Group, early: Early | None = None) -> Scores:
         """Scores of one group. What goes wrong with it stands in `Scores.error`.
+
+        Args:
+            early: matches of this group that are under way already.
 
         Raises:
             ConfigError: a setting cannot work.
@@ -91,8 +105,8 @@ class Tournament:
             entry = self._enter(group)
             if isinstance(entry, str):
                 return self._unscored(group, entry)
-            judgements = await self._play(entry)
-            return self._reduce(group, entry, judgements)
+            judgements = await self._play(entry, early)
+            return self._reduce(group, entry, judgements, early.close() if early else Usage())
         except ConfigError:
             raise
         except RRMError as error:
@@ -100,6 +114,9 @@ class Tournament:
         except Exception as error:
             logger.exception("a group could not be scored")
             return self._unscored(group, f"{type(error).__name__}: {error}")
+        finally:
+            if early is not None:
+                early.close()
 
     async def compare(self, prompt: Prompt, first: Response, second: Response, *, both_orders: bool) -> Judgement:
         """The judgement of one pair outside a group; by position given, the swapped order's turned round.
@@ -107,12 +124,7 @@ class Tournament:
         Raises:
             ConfigError: a setting cannot work.
         """
-        judge_prompt, tokens = self.judge.prompt, self.judge.engine.special_tokens
-        query = judge_prompt.prepare_query(prompt, special_tokens=tokens)
-        one, other = (
-            judge_prompt.prepare(response, special_tokens=tokens, keep_thinking=self.keep_thinking)
-            for response in (first, second)
-        )
+        query, one, other = self.prepare_query(prompt), self.prepare(first), self.prepare(second)
         if not both_orders:
             return await self.judge_match(query, one, other, None)
         straight, swapped = await _together(
@@ -142,6 +154,35 @@ class Tournament:
         """Characters of a response as the judge would be shown it."""
         return len(response_text(response, keep_thinking=self.keep_thinking))
 
+    def prepare_query(self, prompt: Prompt) -> Guarded:
+        """What was asked, as the judge is shown it."""
+        return self.judge.prompt.prepare_query(prompt, special_tokens=self.judge.engine.special_tokens)
+
+    def prepare(self, response: Response) -> Guarded:
+        """A response, as the judge is shown it."""
+        return self.judge.prompt.prepare(
+            response, special_tokens=self.judge.engine.special_tokens, keep_thinking=self.keep_thinking
+        )
+
+    def key(self, response: Response) -> Hashable | None:
+        """What `same_as` makes of a response; None where it is like no other for all that is known."""
+        return None if self.same_as is None else self.same_as(response_text(response))
+
+    def start(self, query: Guarded, player_of: Sequence[int], players: int) -> Stepper:
+        """The tournament of a group.
+
+        Draws depend on what was asked and on how many play, so that it matters neither which process plays it nor
+        when, and first matches are known before the last response is.
+
+        Args:
+            player_of: for each response, which of the distinct ones it is.
+            players: how many distinct ones there are, a reference included.
+        """
+        schedule = self.schedule
+        if isinstance(schedule, NamesMembers):
+            schedule = schedule.among(player_of)
+        return schedule.start(players, self.orders, _generator(self.seed, query, players))
+
     async def judge_match(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None) -> Judgement:
         """The judgement of one match, by majority where several votes are cast.
 
@@ -160,19 +201,16 @@ class Tournament:
         """Who plays: the distinct responses, and a given reference last. A text where nobody can."""
         if not group.responses:
             return "the group is empty"
-        judge, schedule = self.judge, self.schedule
-        prepare = functools.partial(
-            judge.prompt.prepare, special_tokens=judge.engine.special_tokens, keep_thinking=self.keep_thinking
-        )
-        entry = _Entry(query=judge.prompt.prepare_query(group.prompt, special_tokens=judge.engine.special_tokens))
+        schedule = self.schedule
+        entry = _Entry(query=self.prepare_query(group.prompt))
         if schedule.needs_reference:
             if group.reference is None:
                 return (
                     f"schedule={schedule.name!r} compares with a given answer, and this group has none as 'reference'"
                 )
-            entry.admit(prepare(group.reference), self._key(group.reference))
+            entry.admit(self.prepare(group.reference), self.key(group.reference))
         for response in group.responses:
-            entry.admit(prepare(response), self._key(response))
+            entry.admit(self.prepare(response), self.key(response))
         if schedule.needs_reference:
             entry.move_first_to_end()
         elif len(group.responses) == 1:
@@ -182,22 +220,23 @@ class Tournament:
             )
         return entry
 
-    def _key(self, response: Response) -> Hashable | None:
-        return None if self.same_as is None else self.same_as(response_text(response))
-
-    async def _play(self, entry: _Entry) -> list[Judgement]:
-        schedule = self.schedule
-        if isinstance(schedule, NamesMembers):
-            schedule = schedule.among(entry.player_of)
-        stepper = schedule.start(len(entry.players), self.orders, _generator(self.seed, entry))
+    async def _play(self, entry: _Entry, early: Early | None) -> list[Judgement]:
+        stepper = self.start(entry.query, entry.player_of, len(entry.players))
         judgements: list[Judgement] = []
         while matches := stepper.next_matches(judgements):
-            shown = ((match, entry.players[match.first], entry.players[match.second]) for match in matches)
-            calls = (self.judge_match(entry.query, first, second, match) for match, first, second in shown)
-            judgements += await _together(calls)
+            judgements += await _together(self._judged(entry, match, early) for match in matches)
         return judgements
 
-    def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement]) -> Scores:
+    async def _judged(self, entry: _Entry, match: Match, early: Early | None) -> Judgement:
+        first, second = entry.players[match.first], entry.players[match.second]
+        begun = early.take(first, second) if early else None
+        if begun is None:
+            return await self.judge_match(entry.query, first, second, match)
+        judgement = await begun
+        votes = tuple(replace(vote, match=match) for vote in judgement.votes)
+        return replace(judgement, match=match, votes=votes)
+
+    def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement], unused: Usage) -> Scores:
         players = len(entry.players)
         ratings = self.reducer(Outcomes.from_judgements([(players, judgements)]) if players > 1 else ALIKE)
         # Rounded, so that what is 0 but for the last bits of a float reads as 0.
@@ -206,7 +245,7 @@ class Tournament:
         return Scores(
             values=[values[player] for player in entry.player_of],
             judgements=tuple(_spread(judgements, entry)),
-            usage=sum((ballot.usage for ballot in ballots), Usage()),
+            usage=sum((ballot.usage for ballot in ballots), unused),
             converged=bool(ratings.converged[0]),
             position_bias=ratings.position_bias_of(0),
             agreement=consistency.agreement(judgements),
@@ -320,12 +359,9 @@ async def _together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
         raise
 
 
-def _generator(seed: int, entry: _Entry) -> np.random.Generator:
-    """Drawn from the group's own content, so that it does not matter which process plays it, or when."""
-    digest = hashlib.sha256(str(seed).encode())
-    for text in (entry.query, *entry.players):
-        digest.update(b"\0" + text.encode("utf-8", "surrogatepass"))
-    return np.random.default_rng(int.from_bytes(digest.digest()[:16], "big"))
+def _generator(seed: int, query: Guarded, players: int) -> np.random.Generator:
+    text = f"{seed}\0{players}\0{query}".encode("utf-8", "surrogatepass")
+    return np.random.default_rng(int.from_bytes(hashlib.sha256(text).digest()[:16], "big"))
 
 
 def _spread(judgements: Sequence[Judgement], entry: _Entry) -> Iterable[Judgement]:
