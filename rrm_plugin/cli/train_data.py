@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
 
+from rrm_plugin.cli.data_options import assignments, kept_out
 from rrm_plugin.cli.engine_options import engine_options, make_plain_judge, prompt_of
 from rrm_plugin.cli.options import plain_errors
 from rrm_plugin.cli.output import refuse_overlap
@@ -16,7 +17,7 @@ from rrm_plugin.cli.progress import Progress
 from rrm_plugin.engines.loading import control_tokens
 from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
-from rrm_plugin.training.checks import Benchmarks, SeenPairs, TokenLimit, load_tokenizer
+from rrm_plugin.training.checks import SeenPairs, TokenLimit, load_tokenizer
 from rrm_plugin.training.difficulty import DifficultyFilter
 from rrm_plugin.training.layouts import Reading
 from rrm_plugin.training.ordering import Orders
@@ -89,7 +90,7 @@ def train_data(sources: Sequence[str], out: Path, **options: Any) -> None:
             out,
             preparation,
             orders=options["orders"],
-            weights={name: _number(name, weight) for name, weight in _assignments(options["mix"], "--mix").items()},
+            weights={name: _number(name, weight) for name, weight in assignments(options["mix"], "--mix").items()},
             most=options["most"],
             rejects=rejects,
             stage=judged_by,
@@ -108,28 +109,18 @@ def _preparation(options: Mapping[str, Any]) -> Preparation:
     return Preparation(
         prompt=prompt,
         reading=Reading(
-            columns=_assignments(options["columns"], "--columns"),
-            labels=_assignments(options["labels"], "--labels"),
+            columns=assignments(options["columns"], "--columns"),
+            labels=assignments(options["labels"], "--labels"),
             samples=samples,
         ),
         seed=options["seed"],
         special_tokens=control_tokens(tokenizer) if tokenizer is not None else (),
         keep_thinking=keep_thinking,
         seen=SeenPairs() if options["dedup"] else None,
-        benchmarks=_benchmarks(options["benchmarks"]),
+        benchmarks=kept_out(options["benchmarks"]),
         limit=TokenLimit(tokenizer=tokenizer, most=options["max_tokens"]) if options["max_tokens"] else None,
         longest_line=options["max_line_mb"] * 2**20,
     )
-
-
-def _benchmarks(specs: Sequence[str]) -> Benchmarks | None:
-    if not specs:
-        return None
-    benchmarks = Benchmarks()
-    for spec in specs:
-        benchmarks.add(source(spec))
-    click.echo(f"{benchmarks.prompts} benchmark prompts are kept out", err=True)
-    return benchmarks
 
 
 def _difficulty(options: Mapping[str, Any], preparation: Preparation, stack: ExitStack) -> DifficultyFilter | None:
@@ -138,18 +129,6 @@ def _difficulty(options: Mapping[str, Any], preparation: Preparation, stack: Exi
     orders: Orders = options["orders"]
     judge = stack.enter_context(make_plain_judge(options, preparation.prompt)).tournament.judge
     return stack.enter_context(DifficultyFilter(judge, options["difficulty"], orders))
-
-
-def _assignments(values: Iterable[str], option: str) -> dict[str, str]:
-    """`a=b` and `a=b,c=d`, of one option or several of them."""
-    found: dict[str, str] = {}
-    for value in values:
-        for part in filter(None, value.split(",")):
-            name, equals, meaning = part.partition("=")
-            if not equals or not name.strip() or not meaning.strip():
-                raise click.UsageError(f"{option} takes NAME=VALUE, not {part!r}")
-            found[name.strip()] = meaning.strip()
-    return found
 
 
 def _number(name: str, weight: str) -> float:

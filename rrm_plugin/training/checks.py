@@ -120,6 +120,7 @@ class Benchmarks:
     length: int = 13
     columns: Sequence[str] = (
         *("prompt", "question", "instruction", "query", "problem", "input", "context", "text", "turns"),
+        *("Question", "Problem", "Prompt"),
     )
     prompts: int = 0
     _whole: dict[int, str] = field(default_factory=dict)

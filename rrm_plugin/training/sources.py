@@ -3,6 +3,7 @@
     reviews.jsonl, reviews.jsonl.gz          a row a line
     reviews.json                             a list of rows, held in memory as a whole
     reviews.parquet                          with pyarrow
+    reviews.csv                              with a line of names first; every value is a text
     nvidia/HelpSteer2?data_dir=preference    a data set of the Hugging Face hub, streamed, or a folder of one
 
 A name of its own may stand in front, `helpsteer=nvidia/HelpSteer2?data_dir=preference`. What a row means is the
@@ -11,6 +12,7 @@ layouts' business (`layouts.py`). A line that is no row becomes a `Reject`; a fi
 
 from __future__ import annotations
 
+import csv
 import gzip
 import json
 import re
@@ -120,6 +122,8 @@ class Source:
             yield from self._numbered(_data_set_rows(self.path, self.options))
         elif path.suffix == ".parquet":
             yield from self._numbered(_parquet_rows(path))
+        elif path.suffix == ".csv":
+            yield from self._numbered(_csv_rows(path))
         elif path.suffix == ".json" and _is_list(path):
             yield from self._numbered(_list_rows(path))
         else:
@@ -134,7 +138,13 @@ class Source:
         path = Path(self.path)
         if self.path and path.exists():
             return
-        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.path) or path.suffix in (".jsonl", ".json", ".gz", ".parquet"):
+        if not re.fullmatch(r"[\w.-]+/[\w.-]+", self.path) or path.suffix in (
+            ".jsonl",
+            ".json",
+            ".gz",
+            ".parquet",
+            ".csv",
+        ):
             raise ConfigError(f"there is no file {self.path!r}, and it is no name of a data set (owner/name)")
 
     def _numbered(self, rows: Iterator[Any]) -> Iterator[Row | Reject]:
@@ -195,11 +205,12 @@ def source(spec: str) -> Source:
     return found
 
 
+_FILES = (".jsonl", ".json", ".gz", ".parquet", ".csv")
 _DATA_SET_OPTIONS = ("name", "split", "data_dir", "data_files", "revision")
 
 
 def _stem(path: str) -> str:
-    return re.sub(r"\.(?:jsonl|json|gz|parquet)(?=\.|$)", "", Path(path).name)
+    return re.sub(r"\.(?:jsonl|json|gz|parquet|csv)(?=\.|$)", "", Path(path).name)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -232,6 +243,18 @@ def _list_rows(path: Path) -> Iterator[Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     yield from rows
+
+
+def _csv_rows(path: Path) -> Iterator[Any]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = csv.DictReader(file, strict=True)
+            for row in rows:
+                if None in row or None in row.values():
+                    raise ConfigError(f"{path}: line {rows.line_num} has not as many values as there are names")
+                yield row
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ConfigError(f"{path}: cannot be read as CSV: {error}") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Any]:

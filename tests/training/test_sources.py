@@ -165,3 +165,17 @@ def test_a_missing_library_is_named_with_its_extra(tmp_path, monkeypatch, librar
     monkeypatch.setitem(__import__("sys").modules, library, None)
     with pytest.raises(MissingExtraError, match=r"rrm-plugin\[training\]"):
         list(source(spec).read())
+
+
+def test_rows_of_csv_are_texts(tmp_path):
+    (tmp_path / "a.csv").write_bytes(b'\xef\xbb\xbfQuestion,n\r\n"two, or\r\nmore ""lines""",1\r\nq,\r\n')
+    first, second = read(tmp_path / "a.csv")
+    assert first.values == {"Question": 'two, or\r\nmore "lines"', "n": "1"}
+    assert second.values == {"Question": "q", "n": ""} and second.source == "a"
+
+
+@pytest.mark.parametrize("data", [b"a,b\n1\n", b"a,b\n1,2,3\n", b'a\n"never closed\n', b"a\n\xff\n"])
+def test_a_broken_csv_is_an_error(tmp_path, data):
+    (tmp_path / "a.csv").write_bytes(data)
+    with pytest.raises(ConfigError, match=r"a\.csv"):
+        read(tmp_path / "a.csv")
