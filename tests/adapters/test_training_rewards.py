@@ -10,6 +10,7 @@ import pytest
 
 from rrm_plugin import ConfigError
 from rrm_plugin.adapters import openrlhf, verl
+from rrm_plugin.adapters.verl import judge_training
 
 ROOT = Path(__file__).resolve().parents[2]
 ONE, TWO = r"\boxed{Assistant 1}", r"\boxed{Assistant 2}"
@@ -19,10 +20,10 @@ PROMPT = f"<|im_start|>user\nEnd with {ONE} or {TWO}.<|im_end|>\n<|im_start|>ass
 @pytest.fixture(autouse=True)
 def _fresh_rules(monkeypatch):
     monkeypatch.delenv("RRM_REWARD_CONFIG", raising=False)
-    for module in (openrlhf, verl):
+    for module in (openrlhf, judge_training):
         module._rule.cache_clear()
     yield
-    for module in (openrlhf, verl):
+    for module in (openrlhf, judge_training):
         module._rule.cache_clear()
 
 
@@ -108,3 +109,11 @@ def test_settings_come_from_the_file_that_the_environment_names(host, tmp_path, 
         assert openrlhf_call(f"{ONE}<|im_end|>")["rewards"] == 5
     else:
         assert verl.compute_score("s", ONE, "1")["score"] == 5
+
+
+def test_verls_arguments_override_single_keys_of_the_file(tmp_path, monkeypatch):
+    (tmp_path / "reward.yaml").write_text("right: 5\nmalformed: -3\n")
+    monkeypatch.setenv("RRM_REWARD_CONFIG", str(tmp_path / "reward.yaml"))
+    assert verl.compute_score("s", ONE, "1", malformed=-2.0)["score"] == 5
+    assert verl.compute_score("s", "?", "1", malformed=-2.0)["score"] == -2
+    assert verl.compute_score("s", "?", "1")["score"] == -3

@@ -15,7 +15,7 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from rrm_plugin.training.reward import RewardRule, verdict_reward
+from rrm_plugin.training.reward import RewardRule, reward_settings, verdict_reward
 from rrm_plugin.types import Verdict
 
 __all__ = ["compute_score"]
@@ -37,7 +37,7 @@ def compute_score(
         solution_str: the reply, without special tokens.
         ground_truth: "1" or "2", the place of the better response.
         extra_info: what else the row holds; not read.
-        settings: arguments of `RewardRule`; without any, those in the file that RRM_REWARD_CONFIG names.
+        settings: arguments of `RewardRule`. They come on top of the file that RRM_REWARD_CONFIG names, key by key.
 
     Returns:
         `score`, which verl trains on, and what it logs: `acc`, `malformed`, `first`, `thinking_characters`; the same
@@ -59,4 +59,4 @@ def compute_score(
 
 @functools.cache
 def _rule(settings: tuple[tuple[str, Any], ...]) -> RewardRule:
-    return RewardRule.from_settings(dict(settings)) if settings else RewardRule.from_environment()
+    return RewardRule.from_settings(reward_settings() | dict(settings))
