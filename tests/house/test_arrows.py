@@ -36,6 +36,7 @@ FLOORS = {
     # 3: whole groups, and the object a user builds; "" is the package's own __init__
     "tournament": 3,
     "cohorts": 3,
+    "early": 3,
     "rows": 3,
     "trainer_log": 3,
     "reward": 3,

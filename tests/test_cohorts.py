@@ -1,0 +1,428 @@
+"""The gate: whole groups from single calls, in any order of arrival and whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import random
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rrm_plugin import ConfigError, GroupError, RRMJudge
+from rrm_plugin.cohorts import Closing, Gate, Member
+from rrm_plugin.engines import ScriptedEngine
+from rrm_plugin.errors import EngineError, GateError, GateFullError
+from rrm_plugin.types import Reason
+
+PROMPT = "Why is the sky blue?"
+
+
+@pytest.fixture
+def judge():
+    with RRMJudge(engine="scripted:random") as judge:
+        yield judge
+
+
+def member(index, *, prompt=PROMPT, known=True, **more):
+    # The lengths differ, so that a judge by length could tell them apart.
+    identity = {"id": f"s{index}", "index": index} if known else {}
+    return Member(prompt=prompt, response=f"answer {index} " + "so " * index, **{**identity, **more})
+
+
+async def shuffled_arrival(gate, groups, size, seed=0):
+    """All members of all groups in a random order, each at a random turn of the loop."""
+    rng = random.Random(seed)
+    waits = {}
+
+    async def one(group, index):
+        for _ in range(rng.randrange(20)):
+            await asyncio.sleep(0)
+        return await gate.join(group, member(index, prompt=f"{PROMPT} {group}"), size=size)
+
+    places = [(group, index) for group in groups for index in range(size)]
+    rng.shuffle(places)
+    for place in places:
+        waits[place] = asyncio.ensure_future(one(*place))
+    await asyncio.gather(*waits.values())
+    return {place: wait.result() for place, wait in waits.items()}
+
+
+@pytest.mark.parametrize("just_in_time", [True, False])
+@pytest.mark.parametrize("schedule", ["circulant:3", "round_robin", "knockout", "swiss:2", "random:2"])
+@pytest.mark.parametrize("orders", ["both", "balanced"])
+def test_rewards_are_those_of_the_same_groups_judged_at_once(schedule, orders, just_in_time):
+    with RRMJudge(engine="scripted:random", schedule=schedule, orders=orders) as judge:
+        gate = Gate(judge, just_in_time=just_in_time)
+        groups = [f"uid {number}" for number in range(8)]
+        outcomes = asyncio.run(shuffled_arrival(gate, groups, 6))
+        for group in groups:
+            offline = judge.score(f"{PROMPT} {group}", [member(index).response for index in range(6)])
+            assert [outcomes[group, index].reward for index in range(6)] == offline.values
+            assert {outcomes[group, index].closing for index in range(6)} == {Closing.FULL}
+            # What was begun early is what the schedule asks for: nothing is paid twice, and nothing for nothing.
+            assert outcomes[group, 0].metrics["rrm/calls"] == offline.calls
+        assert gate.waiting == 0 and gate.counts["closed_full"] == 8 and gate.counts["members"] == 48
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000), size=st.integers(2, 5))
+def test_nobody_is_lost_or_counted_twice_whatever_the_order_of_arrival(seed, size):
+    with RRMJudge(engine="scripted:longer") as judge:
+        outcomes = asyncio.run(shuffled_arrival(Gate(judge), ["a", "b", "c"], size, seed))
+        for group in "abc":
+            rewards = [outcomes[group, index].reward for index in range(size)]
+            assert rewards == sorted(rewards) and len(set(rewards)) == size
+            assert [outcomes[group, index].index for index in range(size)] == list(range(size))
+
+
+def test_judging_begins_with_the_second_member():
+    calls, begun = [], asyncio.Event()
+
+    def reply(messages):
+        calls.append(messages)
+        begun_loop.call_soon_threadsafe(begun.set)
+        return r"\boxed{Assistant 1}"
+
+    async def main():
+        nonlocal begun_loop
+        begun_loop = asyncio.get_running_loop()
+        gate = Gate(judge)
+        first = [asyncio.ensure_future(gate.join("g", member(index), size=3)) for index in range(2)]
+        await asyncio.wait_for(begun.wait(), 10)
+        assert not any(task.done() for task in first)
+        return await asyncio.gather(gate.join("g", member(2), size=3), *first)
+
+    begun_loop = None
+    with RRMJudge(engine=ScriptedEngine(reply), schedule="round_robin") as judge:
+        assert all(outcome.members == 3 for outcome in asyncio.run(main()))
+    assert len(calls) == 6
+
+
+def test_callers_may_be_in_different_loops_and_threads(judge):
+    gate, outcomes = Gate(judge, size=4), []
+
+    def caller(index):
+        outcomes.append(asyncio.run(gate.join("g", member(index))))
+
+    threads = [threading.Thread(target=caller, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sorted(outcome.index for outcome in outcomes) == [0, 1, 2, 3]
+
+
+def test_at_the_deadline_those_who_are_there_are_judged(judge):
+    gate = Gate(judge, deadline=0.05)
+
+    async def main():
+        return await asyncio.gather(*(gate.join("g", member(index), size=4) for index in range(3)))
+
+    outcomes = asyncio.run(main())
+    assert {outcome.closing for outcome in outcomes} == {Closing.DEADLINE}
+    assert [outcome.members for outcome in outcomes] == [3, 3, 3] and outcomes[0].expected == 4
+    assert [outcome.reward for outcome in outcomes] == judge.score(
+        PROMPT, [member(index).response for index in range(3)]
+    ).values
+
+
+def test_a_late_member_is_unscored_and_gets_the_mean(judge):
+    gate = Gate(judge, deadline=0.05)
+
+    async def main():
+        judged = await asyncio.gather(*(gate.join("g", member(index), size=3) for index in range(2)))
+        return judged, await gate.join("g", member(2), size=3)
+
+    judged, late = asyncio.run(main())
+    assert late.reward is None and late.closing is Closing.LATE and late.error
+    assert late.number == pytest.approx(sum(outcome.reward for outcome in judged) / 2)
+    assert gate.counts["late"] == 1
+
+
+def test_a_member_that_comes_while_its_group_is_judged_is_late_too():
+    async def main():
+        loop, asked, answer = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        async def reply(messages):
+            loop.call_soon_threadsafe(asked.set)
+            await asyncio.to_thread(answer.wait, 10)
+            return r"\boxed{Assistant 1}"
+
+        with RRMJudge(engine=ScriptedEngine(reply)) as judge:
+            gate = Gate(judge, deadline=0.05, just_in_time=False)
+            there = [asyncio.ensure_future(gate.join("g", member(index), size=3)) for index in range(2)]
+            await asyncio.wait_for(asked.wait(), 10)
+            late = asyncio.ensure_future(gate.join("g", member(2), size=3))
+            twin = asyncio.ensure_future(gate.join("g", member(1), size=3))
+            await asyncio.sleep(0.02)
+            answer.set()
+            return await asyncio.gather(*there, late, twin)
+
+    *there, late, twin = asyncio.run(main())
+    assert all(outcome.reward is not None for outcome in there)
+    assert late.reward is None and late.closing is Closing.LATE
+    assert twin.reward == there[1].reward and twin.repeated
+
+
+def test_a_member_that_comes_twice_counts_once(judge):
+    gate = Gate(judge)
+
+    async def main():
+        early = [gate.join("g", member(index), size=3) for index in (0, 0, 1, 1, 2)]
+        outcomes = await asyncio.gather(*early)
+        return outcomes, await gate.join("g", member(1), size=3)
+
+    outcomes, again = asyncio.run(main())
+    assert [outcome.members for outcome in outcomes] == [3] * 5
+    assert outcomes[0].reward == outcomes[1].reward and outcomes[2].reward == outcomes[3].reward == again.reward
+    assert [outcome.repeated for outcome in (*outcomes, again)] == [False, True, False, True, False, True]
+    assert gate.counts["members"] == 3 and gate.counts["repeated"] == 3
+
+
+def test_without_ids_a_full_group_begins_the_next(judge):
+    gate = Gate(judge, size=2)
+
+    async def main():
+        twins = (gate.join(PROMPT, Member(prompt=PROMPT, response=f"answer {n}")) for n in range(6))
+        return await asyncio.gather(*twins)
+
+    outcomes = asyncio.run(main())
+    assert [outcome.members for outcome in outcomes] == [2] * 6 and gate.counts["groups"] == 3
+    # First come, first served: neighbours are a group, and a group's places are all taken.
+    assert [sorted((outcomes[n].index, outcomes[n + 1].index)) for n in (0, 2, 4)] == [[0, 1]] * 3
+
+
+def test_groups_with_the_same_prompt_do_not_mix(judge):
+    gate = Gate(judge)
+
+    async def main():
+        calls = [gate.join(key, member(index), size=2) for index in range(2) for key in ("a", "b")]
+        return await asyncio.gather(*calls)
+
+    assert [outcome.members for outcome in asyncio.run(main())] == [2] * 4
+    assert gate.counts["groups"] == 2
+
+
+def test_a_withdrawn_member_releases_the_others(judge):
+    gate = Gate(judge, deadline=60)
+
+    async def main():
+        waiting = [asyncio.ensure_future(gate.join("g", member(index), size=4)) for index in range(2)]
+        await gate.withdraw("g", "s2", size=4)
+        await gate.withdraw("g", "s2", size=4)
+        await asyncio.sleep(0.02)
+        assert not any(task.done() for task in waiting)
+        await gate.withdraw("g", "s3", size=4)
+        return await asyncio.gather(*waiting)
+
+    outcomes = asyncio.run(main())
+    assert {outcome.closing for outcome in outcomes} == {Closing.RELEASED}
+    assert all(outcome.reward is not None for outcome in outcomes) and gate.counts["withdrawn"] == 2
+
+
+def test_a_group_that_is_withdrawn_as_a_whole_leaves_nothing_behind(judge):
+    gate = Gate(judge)
+
+    async def main():
+        for index in range(3):
+            await gate.withdraw("g", f"s{index}", size=3)
+        await asyncio.sleep(0.02)
+
+    asyncio.run(main())
+    assert not gate._open and not gate._judging and gate.counts["groups"] == 0
+
+
+def test_a_cancelled_caller_harms_nobody_and_its_member_stays(judge):
+    gate = Gate(judge)
+
+    async def main():
+        gone = asyncio.ensure_future(gate.join("g", member(0), size=3))
+        others = [asyncio.ensure_future(gate.join("g", member(index), size=3)) for index in (1,)]
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        last = await gate.join("g", member(2), size=3)
+        # It comes again, as a client does that lost its connection.
+        return [await gate.join("g", member(0), size=3), *await asyncio.gather(*others), last]
+
+    outcomes = asyncio.run(main())
+    assert [outcome.members for outcome in outcomes] == [3, 3, 3] and outcomes[0].repeated
+    assert [outcome.index for outcome in outcomes] == [0, 1, 2]
+
+
+def test_a_cancelled_caller_without_an_id_frees_its_place():
+    async def main():
+        gone = asyncio.ensure_future(gate.join("g", member(0, known=False)))
+        await asyncio.sleep(0.05)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        return await asyncio.gather(*(gate.join("g", member(index, known=False)) for index in (0, 1)))
+
+    with RRMJudge(engine="scripted:longer") as judge:
+        gate = Gate(judge, size=2)
+        outcomes = asyncio.run(main())
+    assert [outcome.members for outcome in outcomes] == [2, 2] and gate.counts["groups"] == 1
+    assert outcomes[0].reward < outcomes[1].reward
+
+
+def test_an_impatient_caller_is_answered_and_its_group_goes_on(judge):
+    gate = Gate(judge)
+
+    async def main():
+        first = await gate.join("g", member(0), size=2, patience=0.02)
+        second = await gate.join("g", member(1), size=2)
+        return first, second, await gate.join("g", member(0), size=2)
+
+    first, second, again = asyncio.run(main())
+    assert first.reward is None and first.closing is Closing.IMPATIENT
+    assert second.members == 2 and again.reward is not None and again.repeated
+
+
+def test_a_group_of_one_is_unscored_unless_there_is_a_reference():
+    with RRMJudge(engine="scripted:longer") as judge:
+        gate = Gate(judge, size=1)
+        alone = asyncio.run(gate.join("a", member(1)))
+        compared = asyncio.run(gate.join("b", member(1, reference="No.")))
+        worse = asyncio.run(gate.join("c", member(1, reference="A much longer answer than that, and then some.")))
+    assert alone.reward is None and alone.number == 0.0 and "group of one" in alone.error
+    assert compared.reward > 0 > worse.reward
+
+
+def test_a_dead_judge_leaves_numbers_and_says_so():
+    def reply(messages):
+        raise EngineError("nobody there", Reason.UNREACHABLE)
+
+    with RRMJudge(engine=ScriptedEngine(reply)) as judge:
+        gate = Gate(judge, size=3)
+
+        async def main():
+            return await asyncio.gather(*(gate.join("g", member(index)) for index in range(3)))
+
+        outcomes = asyncio.run(main())
+    assert [outcome.reward for outcome in outcomes] == [None] * 3
+    assert all(outcome.number == 0.0 and "unreachable" in outcome.error for outcome in outcomes)
+    assert outcomes[0].metrics["rrm/no_verdict/unreachable"] == 1.0 and gate.counts["unscored"] == 3
+
+
+def test_a_setting_that_cannot_work_reaches_every_caller():
+    def reply(messages):
+        raise ConfigError("no such model")
+
+    with RRMJudge(engine=ScriptedEngine(reply)) as judge:
+        gate = Gate(judge, size=2)
+
+        async def main():
+            return await asyncio.gather(*(gate.join("g", member(n)) for n in range(2)), return_exceptions=True)
+
+        outcomes = asyncio.run(main())
+    assert all(isinstance(outcome, ConfigError) for outcome in outcomes)
+
+
+def test_identical_members_are_begun_once_and_tie():
+    calls = []
+
+    def reply(messages):
+        calls.append(messages)
+        return r"\boxed{Assistant 2}"
+
+    with RRMJudge(engine=ScriptedEngine(reply), schedule="round_robin") as judge:
+        gate = Gate(judge, size=4)
+
+        async def main():
+            texts = ["same", "same", "same", "other"]
+            members = [Member(prompt=PROMPT, response=text, id=str(n), index=n) for n, text in enumerate(texts)]
+            return await asyncio.gather(*(gate.join("g", one) for one in members))
+
+        outcomes = asyncio.run(main())
+        assert [outcome.reward for outcome in outcomes] == judge.score(PROMPT, ["same", "same", "same", "other"]).values
+    assert outcomes[0].metrics["rrm/calls"] == 2.0 and outcomes[0].metrics["rrm/identical"] == 0.5
+
+
+def test_what_was_begun_for_a_member_that_never_came_is_paid_for_and_told():
+    with RRMJudge(engine="scripted:random", schedule="circulant:1") as judge:
+        gate = Gate(judge, size=8, deadline=0.1)
+
+        async def main():
+            return await asyncio.gather(*(gate.join("g", member(index)) for index in range(5)))
+
+        outcomes = asyncio.run(main())
+        whole = judge.score(PROMPT, [member(index).response for index in range(5)])
+    assert [outcome.reward for outcome in outcomes] == whole.values
+    assert outcomes[0].metrics["rrm/calls"] >= whole.calls
+
+
+def test_more_members_than_the_gate_holds_are_refused(judge):
+    gate = Gate(judge, size=5, capacity=3)
+
+    async def main():
+        waiting = [asyncio.ensure_future(gate.join("g", member(index))) for index in range(3)]
+        await asyncio.sleep(0.05)
+        with pytest.raises(GateFullError, match="capacity"):
+            await gate.join("h", member(0))
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        await gate.close()
+
+    asyncio.run(main())
+    assert gate.waiting == 0 and gate.counts["refused"] == 1
+
+
+def test_closing_the_gate_ends_who_waits(judge):
+    gate = Gate(judge, size=3)
+
+    async def main():
+        waiting = [asyncio.ensure_future(gate.join("g", member(index))) for index in range(2)]
+        await asyncio.sleep(0.05)
+        await gate.close()
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    assert all(isinstance(error, GateError) for error in asyncio.run(main()))
+    assert gate.waiting == 0 and not gate._open
+
+
+def test_little_is_remembered_of_closed_groups(judge):
+    gate = Gate(judge, size=1, remember=3)
+
+    async def main():
+        for number in range(10):
+            await gate.join(f"g{number}", member(0))
+
+    asyncio.run(main())
+    assert list(gate._closed) == ["g7", "g8", "g9"] and not gate._open and not gate._judging
+
+
+def test_sizes_have_to_be_known_and_to_agree(judge):
+    async def main():
+        with pytest.raises(GroupError, match="size"):
+            await Gate(judge).join("g", member(0))
+        gate = Gate(judge)
+        waiting = asyncio.ensure_future(gate.join("g", member(0), size=3))
+        await asyncio.sleep(0.05)
+        with pytest.raises(GroupError, match="size 3"):
+            await gate.join("g", member(1), size=4)
+        waiting.cancel()
+        await gate.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("wrong", [{"deadline": 0}, {"capacity": 1}, {"size": 0.5}, {"remember": -1}])
+def test_settings_that_cannot_work(judge, wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Gate(judge, **wrong)
+
+
+def test_its_counts_are_metrics(judge):
+    gate = Gate(judge, size=1)
+    asyncio.run(gate.join("g", member(0)))
+    assert gate.metrics()["rrm/gate/members"] == 1.0 and gate.metrics()["rrm/gate/waiting"] == 0.0
+
+
+def test_outcomes_and_errors_pickle(judge):
+    outcome = asyncio.run(Gate(judge, size=1).join("g", member(0)))
+    assert pickle.loads(pickle.dumps(outcome)) == outcome
+    assert str(pickle.loads(pickle.dumps(GateFullError("full")))) == "full"
