@@ -160,6 +160,8 @@ class Recipe:
     """Of LoRA on all linear layers; None where all parameters are trained."""
     reference: bool
     """Whether there is a KL term. Adapters need no second copy for it: they are switched off."""
+    reference_stays: bool = True
+    """Whether the reference is on the GPU when it is not at work."""
     policy_passes: int = 1
     """Passes over the replies by the policy before the update: 1 where its log-probabilities are computed anew."""
 
@@ -217,7 +219,8 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
     shape, shards = recipe.shape, recipe.shards
     weights, gradients = 2 * shape.parameters / shards, 2 * recipe.trained / shards
     optimizer = ADAM_BYTES * recipe.trained / shards
-    reference = weights if recipe.reference and recipe.adapter_rank is None else 0.0
+    second_copy = recipe.reference and recipe.reference_stays and recipe.adapter_rank is None
+    reference = weights if second_copy else 0.0
     whole = 2 * shape.parameters
     gathered = min(whole, 2 * (LIVE_PARAMETERS + shape.vocabulary * shape.hidden)) if shards > 1 else 0.0
     engine = recipe.engine_share * gpu.memory
