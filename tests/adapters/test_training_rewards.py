@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rrm_plugin import ConfigError
-from rrm_plugin.adapters import openrlhf, verl
+from rrm_plugin.adapters import verl
+from rrm_plugin.adapters.openrlhf import training as openrlhf
 from rrm_plugin.adapters.verl import judge_training
 
 ROOT = Path(__file__).resolve().parents[2]

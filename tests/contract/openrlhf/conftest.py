@@ -1,4 +1,4 @@
-"""OpenRLHF imports vllm and flash_attn, which need a GPU, when it is imported: where they are missing, `stubs` has them."""
+"""OpenRLHF imports vllm and flash_attn at module level; both need a GPU, so where they are missing `stubs` plays them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenRLHF: the reward of the judge's training, as the `reward_func` of a file named by `--reward.remote_url`.
+"""The reward of the judge's training, as the `reward_func` of a file named by `--reward.remote_url`.
 
 OpenRLHF calls it with one reply at a time, from several threads, and loads the file on its own, so the file itself
 (`integrations/openrlhf/judge_reward.py`) only imports this. Settings come from the file that RRM_REWARD_CONFIG names.
@@ -10,10 +10,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from rrm_plugin.adapters.openrlhf.texts import ended_turn, reply_of
 from rrm_plugin.engines.thinking import opening
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.training.reward import Outcome, RewardRule, verdict_reward
@@ -22,10 +22,6 @@ from rrm_plugin.types import Verdict
 __all__ = ["reward_func"]
 
 logger = logging.getLogger(__name__)
-
-# What a tokenizer may call the token that ends a turn: <|im_end|>, </s>, <end_of_turn>, [EOS] and their like.
-_END = re.compile(r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])\s*\Z")
-_TAIL = 200
 
 
 def reward_func(
@@ -76,21 +72,5 @@ def _rule(prefix: str) -> RewardRule:
 
 
 def _outcome(query: str, prompt: str, label: int | str) -> Outcome:
-    reply = _reply(query, prompt)
-    end = _END.search(reply)
-    text = reply[: end.start()] if end else reply
-    return verdict_reward(text, label, finished=end is not None, rule=_rule(opening(prompt)))
-
-
-def _reply(query: str, prompt: str) -> str:
-    """What comes after the prompt, also where the prompt was cut at its left or decoded with other spaces."""
-    if query.startswith(prompt):
-        return query[len(prompt) :]
-    tail = prompt[-_TAIL:]
-    _, found, reply = query.partition(tail)
-    if not found:
-        raise ConfigError(
-            "the reply cannot be told from the prompt: the text that OpenRLHF decoded does not hold the prompt's end; "
-            "raise --data.max_len if prompts are cut"
-        )
-    return reply
+    text, ended = ended_turn(reply_of(query, prompt))
+    return verdict_reward(text, label, finished=ended, rule=_rule(opening(prompt)))
