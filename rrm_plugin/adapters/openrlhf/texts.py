@@ -1,8 +1,8 @@
 """What was asked and what was answered, told from the texts that OpenRLHF hands out.
 
 OpenRLHF passes on prompts as the chat template made them. A judge should be shown the conversation instead: the label
-may bring it (`--data.label_key` with the column of `--data.input_key`), and with a tokenizer at hand the template can be
-undone where the conversation is one question, with or without a system message.
+may bring it (`--data.label_key` with the column of `--data.input_key`), and with a tokenizer at hand the template can
+be undone where the conversation is one question, with or without a system message.
 """
 
 from __future__ import annotations

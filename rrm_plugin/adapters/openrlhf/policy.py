@@ -1,0 +1,198 @@
+"""A judge as the reward of OpenRLHF's rollout: an executor, for `--train.agent_func_path`.
+
+    class AgentExecutor(GroupReward, SingleTurnAgentExecutor): ...        integrations/openrlhf/agent.py
+
+OpenRLHF's own executor generates a reply; this one then has it judged among its siblings and fills in the reward. It is
+not told who the siblings are. They share one object of sampling parameters, which no other group does, and all begin
+before any of them goes on: that is how a group and its size are known. Whether the OpenRLHF at hand does so is tried
+out with the first reply. Where it does not, a group is `num_generations` replies to the same prompt and label.
+
+The trainer always gets a number: of a reply without a reward the mean of its group, and 0 where nobody in it has one.
+The settings, in the file that RRM_CONFIG names, are those of `RRMJudge`, and under `gate` those of `Gate`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import logging
+import time
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from rrm_plugin.adapters.openrlhf.answers import logs_of
+from rrm_plugin.adapters.openrlhf.texts import asked
+from rrm_plugin.cohorts import Gate, Member, Outcome
+from rrm_plugin.config import read_settings
+from rrm_plugin.errors import ConfigError
+from rrm_plugin.reward import RRMJudge
+
+__all__ = ["GroupReward", "configured_gate", "hands_out_siblings"]
+
+logger = logging.getLogger(__name__)
+
+
+def configured_gate() -> Gate:
+    """A gate with the settings of the file that RRM_CONFIG names.
+
+    Raises:
+        ConfigError: a setting cannot work.
+    """
+    settings = read_settings()
+    own = settings.pop("gate", None) or {}
+    judge = RRMJudge(**settings)
+    try:
+        return Gate(judge, **{"size": judge.num_generations, **own})
+    except TypeError as error:
+        raise ConfigError(f"gate must hold settings of a gate: {error}") from error
+
+
+@dataclass(eq=False)
+class _Siblings:
+    """The replies of one group that have begun; it keeps its parameters, so that no other object gets their id."""
+
+    parameters: Any
+    key: str
+    begun: int = 0
+    ended: int = 0
+
+
+class GroupReward:
+    """What an executor of OpenRLHF has to inherit before `SingleTurnAgentExecutor` to have groups judged.
+
+    Args:
+        gate: collects the groups; None for the one that RRM_CONFIG describes.
+
+    Raises:
+        ConfigError: a setting cannot work.
+    """
+
+    def __init__(self, gate: Gate | None = None) -> None:
+        super().__init__()
+        self.gate = configured_gate() if gate is None else gate
+        self._groups: dict[tuple[int, str], _Siblings] = {}
+        self._numbers = itertools.count()
+        self._shared: asyncio.Future[bool] | None = None
+
+    async def execute(
+        self,
+        prompt: str,
+        label: Any,
+        sampling_params: Any,
+        max_length: int,
+        hf_tokenizer: Any,
+        llm_engine: Any,
+        images: Any = None,
+    ) -> dict[str, Any]:
+        """One reply with its reward, in OpenRLHF's shape: `reward`, `scores`, `extra_logs` and what is generated.
+
+        `scores` is the spread of the group's rewards, the same for all of its replies, so that
+        `--algo.dynamic_filtering_range 0.001 10` drops the groups on which all are equal.
+
+        Raises:
+            ConfigError: siblings cannot be told, and `num_generations` is not set.
+        """
+        siblings, number = self._enter(prompt, sampling_params)
+        try:
+            # After this all siblings have entered, and the size of the group is known.
+            await asyncio.sleep(0)
+            key, size, place = await self._group(siblings, number, prompt, label, llm_engine)
+            generate = super().execute  # pyright: ignore[reportAttributeAccessIssue]
+            try:
+                output = await generate(
+                    prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=images
+                )
+            except BaseException:
+                await self.gate.withdraw(key, None if place is None else str(place), size=size)
+                raise
+            member = _member(output, label, hf_tokenizer, place)
+            return output | await self._answer(key, member, size)
+        finally:
+            self._leave(siblings, prompt)
+
+    def _enter(self, prompt: str, sampling_params: Any) -> tuple[_Siblings, int]:
+        known = self._groups.get((id(sampling_params), prompt))
+        if known is None:
+            known = _Siblings(sampling_params, key=f"group {next(self._numbers)}")
+            self._groups[id(sampling_params), prompt] = known
+        known.begun += 1
+        return known, known.begun - 1
+
+    def _leave(self, siblings: _Siblings, prompt: str) -> None:
+        siblings.ended += 1
+        if siblings.ended == siblings.begun:
+            self._groups.pop((id(siblings.parameters), prompt), None)
+
+    async def _group(
+        self, siblings: _Siblings, number: int, prompt: str, label: Any, engine: Any
+    ) -> tuple[str, int, int | None]:
+        """Key and size of the reply's group, and its number in it where that is known."""
+        if self._shared is None:
+            self._shared = asyncio.ensure_future(hands_out_siblings(engine))
+        if await asyncio.shield(self._shared):
+            return siblings.key, siblings.begun, number
+        if self.gate.size is None:
+            raise ConfigError(
+                "this version of OpenRLHF does not show which replies belong together: set num_generations in the file "
+                "of RRM_CONFIG to the same as --rollout.n_samples_per_prompt and --eval.n_samples_per_prompt"
+            )
+        _warn_of_fallback(self.gate.size)
+        return f"{label!r} {prompt}", self.gate.size, None
+
+    async def _answer(self, key: str, member: Member, size: int) -> dict[str, Any]:
+        began = time.perf_counter()
+        outcome: Outcome | None = None
+        try:
+            outcome = await self.gate.join(key, member, size=size)
+        except Exception:
+            # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
+            logger.exception("a reply could not be judged, and gets 0")
+        logs = logs_of(outcome, time.perf_counter() - began, self.gate.judge.__name__)
+        if outcome is None:
+            return {"reward": 0.0, "scores": 0.0, "extra_logs": logs}
+        return {"reward": outcome.number, "scores": outcome.spread, "extra_logs": logs}
+
+
+def _member(output: dict[str, Any], label: Any, tokenizer: Any, place: int | None) -> Member:
+    ((begin, end),) = output["action_ranges"]
+    question, reference = asked(output["prompt"], label, tokenizer)
+    return Member(
+        prompt=question,
+        response=tokenizer.decode(output["observation_tokens"][begin:end], skip_special_tokens=True),
+        id=None if place is None else str(place),
+        index=place,
+        length=end - begin,
+        reference=reference,
+    )
+
+
+async def hands_out_siblings(engine: Any) -> bool:
+    """Whether an engine's `generate_responses` gives all siblings the same sampling parameters, and begins them all
+    before any of them goes on.
+    """
+    seen: list[Any] = []
+
+    async def execute(*, sampling_params: Any, **_: Any) -> int:
+        seen.append(sampling_params)
+        await asyncio.sleep(0)
+        return len(seen)
+
+    asked_for = {"prompt": "", "label": "", "max_length": 1, "hf_tokenizer": None, "num_samples": 3}
+    try:
+        generate = type(engine).generate_responses
+        found = await generate(
+            SimpleNamespace(executor=SimpleNamespace(execute=execute)), sampling_params=object(), **asked_for
+        )
+    except Exception:
+        return False
+    return list(found) == [3, 3, 3] and all(one is seen[0] for one in seen)
+
+
+@functools.cache
+def _warn_of_fallback(size: int) -> None:
+    logger.warning(
+        "this version of OpenRLHF does not show which replies belong together: a group is %d replies to a prompt",
+        size,
+    )
