@@ -5,7 +5,7 @@
     times      seconds of one step by part, and hours of all steps (`times`)
 
 Everything here is computed and nothing measured. The few things that no file says are in `Assumed`, each with its
-reason. Bytes are bytes, a GB is 10^9 of them, times are seconds. Left out: moving new weights into the inference engine,
+reason. A GB is 10^9 bytes, times are seconds. Left out: moving new weights into the inference engine,
 saving, starting, compiling, a reward that is slow, and GPUs that wait for each other.
 """
 
@@ -102,17 +102,18 @@ class Assumed:
     """What neither a file nor a data sheet says."""
 
     prompt: float = 1500
-    """Mean tokens of a judge's prompt: a question and two responses of some hundred tokens each, and the instructions"""
+    """Mean tokens of a judge's prompt: the instructions, a question, and two responses of some hundred tokens each"""
     reply: float = 2000
-    """Mean tokens of a judgement over the whole training, of at most 8192 (half the limit where that is less)"""
+    """Mean tokens of a judgement over the whole training, or half the limit where that is less. Not known before a run;
+    the log of a host has it"""
     utilisation: float = 0.35
-    """Share of the peak FLOPs that training, log-probabilities and prefill reach; 0.3 to 0.45 is what well-tuned
-    training of dense models of this size reaches on 80 GB GPUs"""
+    """Share of the peak FLOPs that training, log-probabilities and prefill reach. Llama 3 reports 0.38 to 0.43 for
+    pre-training on H100; passes of one reply are shorter"""
     bandwidth: float = 0.6
-    """Share of the memory's bandwidth that decoding reaches, and of the links' that gathering weights reaches: kernels
-    alone reach about 0.8, and scheduling and sampling stand between them"""
+    """Share of the bandwidth that decoding gets from memory, and gathering weights from the links. Sampling, scheduling
+    and starting kernels take the rest"""
     between: float = 50e9
-    """Bytes a second between machines, for each GPU: a port of 400 Gb/s for each"""
+    """Bytes a second between machines for each GPU, one direction: a port of 400 Gb/s each"""
     reserve: float = 6 * GB
     """Bytes of a GPU for the CUDA context, buffers of NCCL and what the allocator cannot use"""
 
@@ -158,12 +159,20 @@ class Recipe:
     """Whether log-probabilities are computed in tiles, so that never all logits of a pass exist."""
     adapter_rank: int | None = None
     """Of LoRA on all linear layers; None where all parameters are trained."""
-    reference: bool
-    """Whether there is a KL term. Adapters need no second copy for it: they are switched off."""
     reference_stays: bool = True
-    """Whether the reference is on the GPU when it is not at work."""
+    """Whether the reference is on the GPU when it is not at work. Adapters need none: they are switched off."""
     policy_passes: int = 1
     """Passes over the replies by the policy before the update: 1 where its log-probabilities are computed anew."""
+    learning_rate: float
+    temperature: float
+    kl: float
+    """Weight of the KL term in the loss; there is no reference where it is 0."""
+    clip: float
+    """Of the ratio, on both sides."""
+
+    @property
+    def reference(self) -> bool:
+        return self.kl > 0
 
     @property
     def shape(self) -> Shape:

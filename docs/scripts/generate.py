@@ -3,9 +3,9 @@
     python docs/scripts/generate.py            rewrites the pages that are out of date, and names them
     python docs/scripts/generate.py --check    only names them, and exits with 1 if there are any
 
-A page says where a table goes with `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. The words of
-a table are those of the docstrings, so that a setting is explained in one place. Left out: the results of benchmarks,
-which the scripts in benchmarks/ write.
+A page says where a table goes with `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. Pages are
+those in docs/ and in the folders of integrations/. The words of a table are those of the docstrings, so that a setting
+is explained in one place. Left out: the results of benchmarks, which the scripts in benchmarks/ write.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ from rrm_plugin.prompts import PRESETS
 from rrm_plugin.schedules import schedule
 from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering
 from rrm_plugin.training.sources import RejectReason
+
+sys.path.append(str(Path(__file__).resolve().parent))
+import estimate_tables
 
 DOCS = Path(__file__).resolve().parent.parent
 MARKS = re.compile(r"(?P<begin><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -284,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),
     "vllm-options": _engine("VllmEngine"),
+    **estimate_tables.TABLES,
 }
 
 
@@ -300,17 +304,16 @@ def renewed(page: str, text: str) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Renews all pages, or only names those that are out of date."""
-    pages = {path.name: path for path in (*DOCS.glob("*.md"), DOCS / "cli.md")}
     stale = []
-    for name, path in sorted(pages.items()):
+    for path in sorted({*DOCS.glob("*.md"), DOCS / "cli.md", *DOCS.parent.glob("integrations/*/*.md")}):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        wanted = renewed(name, text)
+        wanted = renewed(path.name, text)
         if wanted != text:
-            stale.append(name)
+            stale.append(path.relative_to(DOCS.parent))
             if "--check" not in arguments:
                 path.write_text(wanted, encoding="utf-8")
-    for name in stale:
-        print(f"docs/{name} {'is out of date' if '--check' in arguments else 'is written anew'}")
+    for page in stale:
+        print(f"{page} {'is out of date' if '--check' in arguments else 'is written anew'}")
     return 1 if stale and "--check" in arguments else 0
 
 

@@ -61,7 +61,10 @@ def trl_recipe(path: Path) -> Recipe:
         checkpointing=config["gradient_checkpointing"],
         fused_head=True,
         adapter_rank=config["lora_r"] if config.get("use_peft") else None,
-        reference=config["beta"] > 0,
+        learning_rate=config["learning_rate"],
+        temperature=config["temperature"],
+        kl=config["beta"],
+        clip=config["epsilon"],
     )
 
 
@@ -104,7 +107,10 @@ def openrlhf_recipe(path: Path) -> Recipe:
         checkpointing="actor.gradient_checkpointing_enable" in flags,
         fused_head=False,
         adapter_rank=int(flags["ds.lora.rank"]) if int(flags.get("ds.lora.rank", "0")) else None,
-        reference=float(flags["algo.kl.init_coef"]) > 0,
+        learning_rate=float(flags["actor.adam.lr"]),
+        temperature=float(flags["rollout.temperature"]),
+        kl=float(flags["algo.kl.init_coef"]) if "algo.kl.use_loss" in flags else 0.0,
+        clip=float(flags["actor.eps_clip"]),
     )
 
 
@@ -150,7 +156,10 @@ def verl_recipe(path: Path) -> Recipe:
         checkpointing=model["enable_gradient_checkpointing"],
         fused_head=model.get("use_fused_kernels", False),
         adapter_rank=model.get("lora_rank") or None,
-        reference=actor["use_kl_loss"],
+        learning_rate=actor["optim"]["lr"],
+        temperature=rollout["temperature"],
+        kl=actor["kl_loss_coef"] if actor["use_kl_loss"] else 0.0,
+        clip=actor["clip_ratio"],
         reference_stays=not _offloaded(algorithm.get("ref", {}), "param_offload"),
     )
 

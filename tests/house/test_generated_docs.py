@@ -26,6 +26,7 @@ from tests.house.test_docs import fences
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
+PAGES_OF_HOSTS = sorted((ROOT / "integrations").glob("*/*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -49,14 +50,15 @@ def first_column(page: str, mark: str) -> list[str]:
     return [name for cell in rows for name in re.findall(r"`([^`]+)`", cell)]
 
 
-@each_page
+@pytest.mark.parametrize("page", [*PAGES, *PAGES_OF_HOSTS], ids=lambda page: f"{page.parent.name}/{page.name}")
 def test_what_is_generated_is_up_to_date(page: Path) -> None:
     written = page.read_text(encoding="utf-8")
     assert written == generator().renewed(page.name, written), "run docs/scripts/generate.py"
 
 
 def test_every_table_is_shown_and_the_command_line_has_its_page() -> None:
-    shown = {name for page in PAGES for name in re.findall(r"<!-- generated: ([\w-]+) -->", text(page.name))}
+    pages = [page.read_text(encoding="utf-8") for page in (*PAGES, *PAGES_OF_HOSTS)]
+    shown = {name for page in pages for name in re.findall(r"<!-- generated: ([\w-]+) -->", page)}
     assert shown == set(generator().TABLES)
     assert (DOCS / "cli.md").exists()
 
