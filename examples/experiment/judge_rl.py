@@ -19,7 +19,7 @@ from examples.experiment.questions import split
 from rrm_plugin.prompts import load_prompt
 from rrm_plugin.training import JudgeTrainingReward
 
-__all__ = ["STEPS", "measure", "train"]
+__all__ = ["STEPS", "train"]
 
 STEPS = 60
 SHOWN = 4
@@ -67,11 +67,6 @@ def train(
         "rows": len(pairs),
         "samples": [_sample(pair, cold_start, folder) for pair in tests[:SHOWN]],
     }
-
-
-def measure(policy: Path, judge: Path, seed: int, measured_on: str) -> dict[str, Any]:
-    """A judge that is not trained here, measured on held-out answers of a policy."""
-    return {"after": judge_accuracy(judge, _held_out_pairs(policy, seed, measured_on))}
 
 
 def _answers(policy: Path, name: str, seed: int) -> list[list[str]]:

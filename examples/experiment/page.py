@@ -225,7 +225,7 @@ The questions of the stages and of both test sets are disjoint by construction (
 <!-- not run: trains for a long time -->
 ```bash
 python -m examples.experiment            # what `make experiment` does: all of this from nothing, and this page
-python -m examples.experiment --quick    # some minutes: the judge of the package teaches a fresh policy
+python -m examples.experiment --demo     # what `make demo` does: the same with the first seed alone, into outputs/demo
 ```
 
 The judge of the first seed is the one that comes with the package as `RRMJudge(model="miniature")`.

@@ -11,22 +11,25 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from examples.experiment.stages import Run, stages
+from examples.experiment.stages import STAGES, Run
 
 __all__ = ["play"]
+
+NEWS_SECONDS = 30
+"""How long a terminal stays silent at most."""
 
 Task = tuple[int, str]
 """A seed and the name of a stage."""
 
 
-def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bool) -> None:
+def play(folder: Path, seeds: Sequence[int], split: str, workers: int) -> None:
     """Plays what is not done yet.
 
     Raises:
         SystemExit: a stage failed; shows the end of its log.
     """
-    runs = {seed: Run(folder=folder, seed=seed, split=split, quick=quick) for seed in seeds}
-    tasks = [(seed, name) for name in stages(quick) for seed in seeds]
+    runs = {seed: Run(folder=folder, seed=seed, split=split) for seed in seeds}
+    tasks = [(seed, name) for name in STAGES for seed in seeds]
     done = {task for task in tasks if runs[task[0]].results(task[1]) is not None}
     waiting = [task for task in tasks if task not in done]
     waited = tuple(waiting)
@@ -34,27 +37,30 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int, quick: bo
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         while waiting or playing:
-            for task in [task for task in waiting if _ready(task, done, quick)][: workers - len(playing)]:
+            for task in [task for task in waiting if _ready(task, done)][: workers - len(playing)]:
                 waiting.remove(task)
                 playing[pool.submit(_play_one, runs[task[0]], task[1])] = task
-            for future in wait(playing, return_when=FIRST_COMPLETED).done:
+            ended = wait(playing, timeout=NEWS_SECONDS, return_when=FIRST_COMPLETED).done
+            for future in ended:
                 future.result()
                 done.add(playing.pop(future))
+            if not ended:
+                _say_how_far([(runs[seed], name) for seed, name in playing.values()])
     if len(waited) == len(tasks):
         _note_time(folder, time.perf_counter() - began, workers)
 
 
-def _ready(task: Task, done: set[Task], quick: bool) -> bool:
+def _ready(task: Task, done: set[Task]) -> bool:
     seed, name = task
-    return all((seed, need) in done for need in stages(quick)[name].needs)
+    return all((seed, need) in done for need in STAGES[name].needs)
 
 
 def _play_one(run: Run, name: str) -> None:
     folder = run.at(name)
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "examples.experiment", "--stage", name, "--seeds", str(run.seed)]
-    command += ["--output", str(run.folder), "--split", run.split, *(["--quick"] if run.quick else [])]
-    _say(f"seed {run.seed}: {name} begins")
+    command += ["--output", str(run.folder), "--split", run.split]
+    _say(f"seed {run.seed}: {name} begins: {STAGES[name].what}")
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
@@ -64,6 +70,14 @@ def _play_one(run: Run, name: str) -> None:
         raise SystemExit(f"seed {run.seed}: {name} failed\n{tail}")
     found = run.results(name) or {}
     _say(f"seed {run.seed}: {name} took {found['seconds']:.0f} s{_news(found)}")
+
+
+def _say_how_far(playing: Sequence[tuple[Run, str]]) -> None:
+    for run, name in playing:
+        lines = (run.at(name) / "log.txt").read_text(encoding="utf-8").split("\n")
+        steps = [line.strip() for line in lines if line.lstrip().startswith("step ")]
+        if steps:
+            _say(f"  seed {run.seed}: {name}: {' '.join(steps[-1].split())[:100]}")
 
 
 def _say(line: str) -> None:

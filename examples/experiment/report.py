@@ -13,14 +13,14 @@ from examples.experiment.results import Row, collect, read, share_of_labels, tar
 __all__ = ["table", "write_page", "write_report"]
 
 
-def write_report(folder: Path, docs: Path, seeds: Sequence[int], *, with_page: bool, quick: bool) -> str:
+def write_report(folder: Path, docs: Path, seeds: Sequence[int], *, with_page: bool) -> str:
     """Writes results, charts and, if asked for, the page, and returns the table.
 
     Args:
         folder: where the stages lie.
         docs: the files go into `docs/experiment`, the page beside that folder.
     """
-    rows, details = collect(folder, seeds, quick)
+    rows, details = collect(folder, seeds)
     place = docs / "experiment" if with_page else docs
     write(place, rows, details)
     shown = table(rows)
@@ -39,23 +39,21 @@ def write_page(docs: Path) -> None:
 def table(rows: Sequence[Row]) -> str:
     """What came of each seed, in plain text."""
     lines = [line for row in rows for line in _lines(row)]
-    if all("judge_before" in row and len(row["policy_after"]) == 4 for row in rows):
-        lines += ["", "asked for in advance"]
-        for target in targets(rows):
-            mark = "met" if target.met else "NOT MET"
-            lines.append(f"  {target.what:<52} {target.wanted:<22} {target.reached:<26} {mark}")
+    lines += ["", "asked for in advance"]
+    for target in targets(rows):
+        mark = "met" if target.met else "NOT MET"
+        lines.append(f"  {target.what:<52} {target.wanted:<22} {target.reached:<26} {mark}")
     return "\n".join(lines)
 
 
 def _lines(row: Row) -> list[str]:
     lines = [f"seed {row['seed']}"]
     for when in ("before", "after"):
-        if judge := row.get(f"judge_{when}"):
-            lines.append(f"  judge {when} GRPO".ljust(40) + _judge(judge))
+        lines.append(f"  judge {when} GRPO".ljust(40) + _judge(row[f"judge_{when}"]))
     lines.append("  policy before".ljust(40) + f"pass@1 {row['policy_before']:.1f}%")
     for reward, after in row["policy_after"].items():
         line = f"  policy, rewarded by {reward}".ljust(40) + f"pass@1 {after:.1f}%  {after - row['policy_before']:+.1f}"
-        if reward == "rrm" and "labels" in row["policy_after"]:
+        if reward == "rrm":
             line += f", {share_of_labels(row):.0f}% of what the labels give"
         lines.append(line)
     return lines

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from examples.experiment.stages import REWARDS, Run, stages
+from examples.experiment.stages import REWARDS, STAGES, Run
 
 __all__ = ["Target", "collect", "lift", "read", "share_of_labels", "targets", "write"]
 
@@ -27,7 +27,7 @@ PAPER_LIFT = 14.1
 """Points by which the RRM paper's policy rose on GPQA without labels, from 26.8 to 40.9."""
 
 
-def collect(folder: Path, seeds: Sequence[int], quick: bool) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def collect(folder: Path, seeds: Sequence[int]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The rows and the details of a run.
 
     Raises:
@@ -35,10 +35,10 @@ def collect(folder: Path, seeds: Sequence[int], quick: bool) -> tuple[list[dict[
     """
     rows, curves, samples = [], [], []
     for seed in seeds:
-        found = {name: _found(Run(folder=folder, seed=seed), name) for name in stages(quick)}
+        found = {name: _found(Run(folder=folder, seed=seed), name) for name in STAGES}
         rows.append(_row(seed, found))
-        policy = {reward: found[f"policy-{reward}"]["curve"] for reward in REWARDS if f"policy-{reward}" in found}
-        curves.append({"seed": seed, "judge": found["judge"].get("curve", []), "policy": policy})
+        policy = {reward: found[f"policy-{reward}"]["curve"] for reward in REWARDS}
+        curves.append({"seed": seed, "judge": found["judge"]["curve"], "policy": policy})
         samples += [{"seed": seed, **sample} for sample in found["judge"].get("samples", [])[:2]]
     versions = {name: version(name) for name in ("torch", "transformers", "trl")}
     file = folder / "time.json"
@@ -67,8 +67,8 @@ def _found(run: Run, name: str) -> dict[str, Any]:
 
 
 def _row(seed: int, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    trained = {reward: found[f"policy-{reward}"] for reward in REWARDS if f"policy-{reward}" in found}
-    judge = {f"judge_{when}": found["judge"][when] for when in ("before", "after") if when in found["judge"]}
+    trained = {reward: found[f"policy-{reward}"] for reward in REWARDS}
+    judge = {f"judge_{when}": found["judge"][when] for when in ("before", "after")}
     return {
         "seed": seed,
         **judge,

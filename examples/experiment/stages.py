@@ -15,15 +15,11 @@ from typing import Any
 
 from examples.experiment import judge_rl, policy_rl, pretraining
 from examples.experiment.languages import save
-from rrm_plugin import miniature
 
-__all__ = ["QUICK_REWARDS", "REWARDS", "Run", "Stage", "run_stage", "stages"]
+__all__ = ["REWARDS", "STAGES", "Run", "Stage", "run_stage"]
 
 REWARDS = ("rrm", "labels", "cold_start", "random")
 """What the policy is rewarded by: the trained judge, the true labels, the judge before its training, or chance."""
-
-QUICK_REWARDS = ("rrm", "labels", "random")
-QUICK_STEPS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +30,6 @@ class Run:
     seed: int
     split: str = "test"
     """Where it is measured: `dev` while settings are tuned, `test` once."""
-    quick: bool = False
-    """Whether the judge is the one of the package, and the policy trained for a short time."""
-
-    @property
-    def policy_steps(self) -> int:
-        return QUICK_STEPS if self.quick else policy_rl.STEPS
 
     def at(self, stage: str) -> Path:
         return self.folder / f"seed-{self.seed}" / stage
@@ -52,9 +42,10 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """A stage, and the stages whose models it reads."""
+    """A stage, what it is in a few words, and the stages whose models it reads."""
 
     work: Callable[[Run, Path], Mapping[str, Any]]
+    what: str
     needs: tuple[str, ...] = ()
 
 
@@ -63,32 +54,13 @@ def run_stage(run: Run, name: str) -> dict[str, Any]:
     folder = run.at(name)
     folder.mkdir(parents=True, exist_ok=True)
     began, worked = time.perf_counter(), time.process_time()
-    found = dict(stages(run.quick)[name].work(run, folder))
+    found = dict(STAGES[name].work(run, folder))
     found |= {
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - worked, 1),
     }
     (folder / "stage.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
-
-
-def stages(quick: bool = False) -> dict[str, Stage]:
-    """The stages of a seed by name, the longest first among those that may begin."""
-    if quick:
-        return {
-            "policy": Stage(work=_policy),
-            "judge": Stage(work=_judge_of_package, needs=("policy",)),
-            **{f"policy-{reward}": Stage(work=_policy_by(reward), needs=("policy",)) for reward in QUICK_REWARDS},
-        }
-    return {
-        "cold_start": Stage(work=_cold_start),
-        "policy": Stage(work=_policy),
-        "judge": Stage(work=_judge, needs=("policy", "cold_start")),
-        "policy-rrm": Stage(work=_policy_by("rrm"), needs=("policy", "judge")),
-        "policy-cold_start": Stage(work=_policy_by("cold_start"), needs=("policy", "cold_start")),
-        "policy-labels": Stage(work=_policy_by("labels"), needs=("policy",)),
-        "policy-random": Stage(work=_policy_by("random"), needs=("policy",)),
-    }
 
 
 def _policy(run: Run, folder: Path) -> Mapping[str, Any]:
@@ -105,15 +77,29 @@ def _judge(run: Run, folder: Path) -> Mapping[str, Any]:
     return judge_rl.train(run.at("policy"), run.at("cold_start"), folder, run.seed, run.split)
 
 
-def _judge_of_package(run: Run, folder: Path) -> Mapping[str, Any]:
-    return judge_rl.measure(run.at("policy"), miniature.FOLDER, run.seed, run.split)
-
-
 def _policy_by(reward: str) -> Callable[[Run, Path], Mapping[str, Any]]:
     def work(run: Run, folder: Path) -> Mapping[str, Any]:
-        judges = {"rrm": miniature.FOLDER if run.quick else run.at("judge"), "cold_start": run.at("cold_start")}
-        return policy_rl.train(
-            run.at("policy"), reward, judges.get(reward), folder, run.seed, run.split, run.policy_steps
-        )
+        judges = {"rrm": run.at("judge"), "cold_start": run.at("cold_start")}
+        return policy_rl.train(run.at("policy"), reward, judges.get(reward), folder, run.seed, run.split)
 
     return work
+
+
+STAGES = {
+    "cold_start": Stage(work=_cold_start, what="a judge learns the form of a verdict, from texts that mostly guess"),
+    "policy": Stage(work=_policy, what="a policy learns to add, from texts that are mostly wrong"),
+    "judge": Stage(
+        work=_judge, what="GRPO of the judge: +1 for the right verdict, -1 otherwise", needs=("policy", "cold_start")
+    ),
+    "policy-rrm": Stage(
+        work=_policy_by("rrm"),
+        what="GRPO of the policy by the trained judge alone, no label",
+        needs=("policy", "judge"),
+    ),
+    "policy-cold_start": Stage(
+        work=_policy_by("cold_start"), what="control: by the judge before its GRPO", needs=("policy", "cold_start")
+    ),
+    "policy-labels": Stage(work=_policy_by("labels"), what="control: by the true labels", needs=("policy",)),
+    "policy-random": Stage(work=_policy_by("random"), what="control: by the toss of a coin", needs=("policy",)),
+}
+"""By name, the longest first among those that may begin."""

