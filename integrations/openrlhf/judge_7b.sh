@@ -53,7 +53,8 @@ flags=(
   --actor.gradient_checkpointing_enable
   --ds.packing_samples
   --train.dynamic_batch_enable
-  --train.max_tokens_per_gpu 16384          # at least --data.max_len
+  --train.max_tokens_per_gpu 16384          # of one pass; at least --data.max_len
+  --rollout.max_tokens_per_gpu 16384
 
   # what is kept; a killed run goes on where it was saved
   --ckpt.output_dir "$PWD/outputs/judge-7b"

@@ -6,6 +6,7 @@ A recipe's script is run by bash with a `python` that only writes its arguments 
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import runpy
@@ -66,7 +67,9 @@ def started(monkeypatch):
     """What OpenRLHF makes of arguments: (args, arguments of the engines, GPUs it asks Ray for)."""
     import openrlhf.trainer.ray
     import ray
-    import ray.util.placement_group
+
+    # The package ray.util has a function of the same name as this module.
+    placing = importlib.import_module("ray.util.placement_group")
 
     def start(arguments):
         assert arguments[:2] == ["-m", "openrlhf.cli.train_ppo_ray"]
@@ -84,7 +87,7 @@ def started(monkeypatch):
         monkeypatch.setattr(sys, "argv", [arguments[1], *arguments[2:]])
         monkeypatch.setattr(ray, "is_initialized", lambda: True)
         monkeypatch.setattr(ray, "get", lambda _: None)
-        monkeypatch.setattr(ray.util.placement_group, "placement_group", group)
+        monkeypatch.setattr(placing, "placement_group", group)
         monkeypatch.setattr(openrlhf.trainer.ray, "create_vllm_engines", engines)
         with pytest.raises(ReachedTheGpus):
             runpy.run_module(arguments[1], run_name="__main__")
@@ -169,3 +172,41 @@ def test_those_checks_refuse_what_is_wrong(flags, refusal, command_line, started
 def test_a_script_without_data_says_what_it_wants():
     done = subprocess.run(["bash", str(FOLDER / "judge_7b.sh")], capture_output=True, text=True)
     assert done.returncode != 0 and "rrm train-data" in done.stderr
+
+
+def test_the_policy_recipe(command_line, started, rows, monkeypatch, capsys):
+    monkeypatch.delenv("RRM_CONFIG", raising=False)
+    args, (_, engines), bundles = started(command_line("policy_7b.sh"))
+    told = capsys.readouterr().out
+    assert "[Warning]" not in told and "Recommend" not in told and "Set args" not in told
+    assert args.data.max_samples / args.rollout.batch_size == 200
+    assert args.rollout.batch_size * args.rollout.n_samples_per_prompt == args.train.batch_size
+    assert args.eval.n_samples_per_prompt == args.rollout.n_samples_per_prompt == 8
+    assert sum(bundle["GPU"] for bundle in bundles) == args.vllm.num_engines == 4
+    assert args.rollout.max_tokens_per_gpu >= args.data.max_len <= args.train.max_tokens_per_gpu
+    assert engines["agent_func_path"] == str(FOLDER / "agent.py") and engines["remote_rm_url"] == ["agent"]
+    assert args.data.label_key == args.data.input_key
+
+
+def test_its_loader_makes_the_executor_with_the_settings_of_the_file(monkeypatch):
+    from openrlhf.trainer.ray.vllm_engine import _load_agent_executor
+    from openrlhf.utils.agent import SingleTurnAgentExecutor
+
+    monkeypatch.setenv("RRM_CONFIG", str(FOLDER / "judge.yaml"))
+    executor = _load_agent_executor(str(FOLDER / "agent.py"))
+    assert isinstance(executor, SingleTurnAgentExecutor) and not executor.reward_endpoints
+    assert (executor.gate.size, executor.gate.deadline) == (8, 1800)
+    assert executor.gate.judge.tournament.schedule.calls(8, "balanced") == 24
+    executor.gate.judge.close()
+
+
+def test_the_policy_script_names_its_own_settings_unless_told_otherwise(tmp_path, rows):
+    shim = tmp_path / "python"
+    shim.write_text('#!/bin/bash\necho "$RRM_CONFIG"\n')
+    shim.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    env.pop("RRM_CONFIG", None)
+    for given, wanted in (({}, str(FOLDER / "judge.yaml")), ({"RRM_CONFIG": "/own.yaml"}, "/own.yaml")):
+        command = ["bash", str(FOLDER / "policy_7b.sh"), str(rows)]
+        done = subprocess.run(command, env=env | given, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
