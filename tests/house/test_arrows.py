@@ -39,6 +39,7 @@ FLOORS = {
     "early": 3,
     "rows": 3,
     "trainer_log": 3,
+    "outcome_log": 3,
     "reward": 3,
     "config": 3,
     "": 3,

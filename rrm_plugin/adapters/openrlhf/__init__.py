@@ -3,7 +3,6 @@
     training    the reward of the judge's own training, for `--reward.remote_url` with a file
     policy      an executor that has groups of replies judged, for `--train.agent_func_path`
     endpoint    the same behind an address, for `--reward.remote_url` with a URL
-    answers     what its log is told of a judged reply
     texts       what was asked and what was answered, told from OpenRLHF's texts
 
 OpenRLHF asks for the reward of one reply at a time and loads the files it is pointed at on their own, so those in

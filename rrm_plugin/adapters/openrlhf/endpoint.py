@@ -20,10 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rrm_plugin.adapters.openrlhf.answers import logs_of
 from rrm_plugin.adapters.openrlhf.texts import asked, ended_turn, reply_of
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.errors import ConfigError, GroupError
+from rrm_plugin.outcome_log import numbers_of
 
 __all__ = ["PATIENCE", "Request", "get_reward", "parse_request", "reply"]
 
@@ -118,7 +118,7 @@ def reply(outcomes: Sequence[Outcome | None], seconds: float, name: str = "rrm")
         {
             "rewards": 0.0 if outcome is None else outcome.number,
             "scores": 0.0 if outcome is None else outcome.spread,
-            **logs_of(outcome, seconds, name),
+            **numbers_of(outcome, seconds, name),
         }
         for outcome in outcomes
     ]

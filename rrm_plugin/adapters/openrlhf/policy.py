@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from rrm_plugin.adapters.openrlhf.answers import logs_of
 from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.config import read_settings
 from rrm_plugin.errors import ConfigError
+from rrm_plugin.outcome_log import numbers_of
 from rrm_plugin.reward import RRMJudge
 
 __all__ = ["GroupReward", "configured_gate", "hands_out_siblings"]
@@ -149,7 +149,7 @@ class GroupReward:
         except Exception:
             # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
             logger.exception("a reply could not be judged, and gets 0")
-        logs = logs_of(outcome, time.perf_counter() - began, self.gate.judge.__name__)
+        logs = numbers_of(outcome, time.perf_counter() - began, self.gate.judge.__name__)
         if outcome is None:
             return {"reward": 0.0, "scores": 0.0, "extra_logs": logs}
         return {"reward": outcome.number, "scores": outcome.spread, "extra_logs": logs}

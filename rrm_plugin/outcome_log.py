@@ -1,30 +1,32 @@
-"""What OpenRLHF's log is told of a reply that was judged.
+"""What a trainer's log is told of one response that was judged in its group: numbers, the same ones every time.
 
-It takes numbers, the same ones with every reply, and shows their mean over a batch. So where there is nothing to
-measure each of these is 0, and `rrm` is the judge's `name`:
+Hosts that take a reward for one response at a time want the same keys with each, and show means over a batch. So where
+there is nothing to measure each of these is 0, and `rrm` is the judge's `name`:
 
-    rrm_unscored              1 where the reply has no reward of its own; it gets the mean of its group, or 0
+    rrm_unscored              1 where the response has no reward of its own; it gets the mean of its group, or 0
     rrm_failed                1 where nothing in its group could be scored, or no outcome came
     rrm_missing               share of its group that was not there when it was judged
     rrm_spread                standard deviation of its group's rewards; 0 teaches nothing
-    rrm_seconds               from the end of the reply to its reward, most of it waiting for the longest sibling
+    rrm_seconds               from the end of the response to its reward, most of it waiting for the longest sibling
     rrm_calls                 judge calls paid for its group, over the group's size
     rrm_tokens                their tokens likewise
     rrm_no_verdict            share of its group's calls without a verdict
     rrm_disagreement          share of its group's pairs on which the two orders disagree, of those shown in both
     rrm_first_excess          share of decided matches won by the response shown first, less 0.5
     rrm_length_correlation    correlation of score with length in its group
+
+Left out: a whole batch at a time, which `metrics.py` does.
 """
 
 from __future__ import annotations
 
 from rrm_plugin.cohorts import Outcome
 
-__all__ = ["logs_of"]
+__all__ = ["numbers_of"]
 
 
-def logs_of(outcome: Outcome | None, seconds: float, name: str = "rrm") -> dict[str, float]:
-    """Numbers of one reply by name.
+def numbers_of(outcome: Outcome | None, seconds: float, name: str = "rrm") -> dict[str, float]:
+    """Numbers of one response by name.
 
     Args:
         outcome: what the gate said; None where it said nothing.
@@ -37,7 +39,7 @@ def logs_of(outcome: Outcome | None, seconds: float, name: str = "rrm") -> dict[
     def of(metric: str, neutral: float = 0.0) -> float:
         return float(found.get(f"{name}/{metric}", neutral))
 
-    logs = {
+    numbers = {
         "unscored": float(outcome is None or outcome.reward is None),
         "failed": float(outcome is None or outcome.error is not None),
         "missing": 1.0 - members / outcome.expected if outcome is not None and members else 0.0,
@@ -50,4 +52,4 @@ def logs_of(outcome: Outcome | None, seconds: float, name: str = "rrm") -> dict[
         "first_excess": of("first_rate", 0.5) - 0.5,
         "length_correlation": of("length_correlation"),
     }
-    return {f"{name}_{metric}": value for metric, value in logs.items()}
+    return {f"{name}_{metric}": value for metric, value in numbers.items()}
