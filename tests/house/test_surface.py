@@ -16,6 +16,8 @@ import pytest
 from tests.house.source import Module, modules
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+HOSTS = ("openrlhf", "ray", "verl")
+"""Libraries of hosts that have test environments of their own; only adapters import them at module level."""
 PUBLIC = [module for module in modules() if not module.is_private and module.name != "__main__"]
 each_module = pytest.mark.parametrize("module", PUBLIC, ids=[module.dotted for module in PUBLIC])
 
@@ -45,7 +47,12 @@ def test_all_is_what_is_public(module: Module) -> None:
 
 @each_module
 def test_all_exists(module: Module) -> None:
-    loaded = importlib.import_module(module.dotted)
+    try:
+        loaded = importlib.import_module(module.dotted)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in HOSTS:
+            raise
+        pytest.skip(f"needs {error.name}: make test-hosts")
     absent = [name for name in declared(module) or [] if not hasattr(loaded, name)]
     assert not absent
 

@@ -1,0 +1,116 @@
+"""The way from a reward-loop worker to the broker, which is a named Ray actor of the run.
+
+Whoever comes first makes it, and whoever finds it dead makes it anew and brings its member again, so that groups come
+together again; with a ledger no call is paid twice. It lives no longer than its run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from rrm_plugin.adapters.verl.broker import Answer, Broker, answer_of
+from rrm_plugin.adapters.verl.rows import Row
+from rrm_plugin.adapters.verl.settings import PolicySettings
+from rrm_plugin.errors import ConfigError
+
+__all__ = ["NAME", "Rendezvous"]
+
+logger = logging.getLogger(__name__)
+
+NAME = "rrm_broker"
+"""The actor's name, in the namespace of the run."""
+
+RESTARTS = 5
+"""Times that one member is brought again before it is given up."""
+
+PAUSE = 0.5
+"""Seconds before the first of them; each further one waits twice as long."""
+
+
+class Rendezvous:
+    """Brings members to the broker and carries its answers back.
+
+    Args:
+        settings: of the run, with which the broker is made.
+        name: of the actor.
+    """
+
+    def __init__(self, settings: PolicySettings, name: str = NAME) -> None:
+        self._settings = settings
+        self._name = name
+        self._actor: Any = None
+
+    def begin(self) -> str:
+        """Makes the broker, or finds it, and waits until it is set up.
+
+        Returns:
+            the judge's reference column.
+
+        Raises:
+            ConfigError: it cannot be set up.
+        """
+        try:
+            return ray.get(self._broker().ready.remote())
+        except RayActorError as error:
+            raise _no_broker(error) from error
+
+    async def join(self, row: Row) -> Answer:
+        """The answer for one row: a number, whatever becomes of the broker.
+
+        Raises:
+            ConfigError: a setting of the judge cannot work.
+        """
+        began = time.perf_counter()
+        for restart in range(RESTARTS + 1):
+            actor = self._broker()
+            try:
+                return await actor.join.remote(row)
+            except RayActorError as error:
+                self._drop(actor)
+                logger.warning("the broker of groups is gone, and is made anew: %s", str(error).splitlines()[0])
+            except ConfigError:
+                raise
+            except Exception:
+                logger.exception("a response could not be judged, and gets 0")
+                break
+            await asyncio.sleep(PAUSE * 2**restart)
+        else:
+            logger.error("the broker of groups died %d times; a response is unscored, and gets 0", RESTARTS + 1)
+        return answer_of(None, time.perf_counter() - began, self._settings.judge.get("name", "rrm"))
+
+    def _broker(self) -> Any:
+        if self._actor is None:
+            made = ray.remote(_Process).options(
+                name=self._name,
+                get_if_exists=True,
+                # An async actor answers 1000 calls at a time unless told otherwise; each member is a call that waits.
+                max_concurrency=max(10_000, 4 * self._settings.in_flight),
+                num_cpus=0,
+            )
+            self._actor = made.remote(self._settings)
+        return self._actor
+
+    def _drop(self, actor: Any) -> None:
+        if self._actor is actor:
+            self._actor = None
+
+
+class _Process(Broker):
+    """The broker in a process of its own, which may say what is logged there."""
+
+    def __init__(self, settings: PolicySettings) -> None:
+        logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        logging.getLogger("rrm_plugin").setLevel(logging.INFO)
+        super().__init__(settings)
+
+
+def _no_broker(error: RayActorError) -> ConfigError:
+    # Ray puts the actor's own traceback into the text; its last line is the error that a person can act on.
+    told = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return ConfigError(f"the judge cannot be set up: {told[-1] if told else error}")
