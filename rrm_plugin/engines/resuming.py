@@ -24,10 +24,11 @@ from rrm_plugin.engines.thinking import OPEN, continuation
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_completion, parse_json
 from rrm_plugin.types import Message
 
-__all__ = ["Continuation", "resume_on"]
+__all__ = ["TEMPLATE_SETTINGS", "Continuation", "resume_on"]
 
 _TRANSIENT = (408, 425, 429)
-_TEMPLATE_SETTINGS = ("chat_template", "chat_template_kwargs")
+TEMPLATE_SETTINGS = ("chat_template", "chat_template_kwargs")
+"""Fields of a request that only chats have."""
 
 Ask = Callable[[URL, Mapping[str, Any] | None], Awaitable[bytes]]
 """Posts a body to an address, or gets it where the body is None; raises Failure for any answer but 200."""
@@ -45,12 +46,12 @@ class Continuation:
     @property
     def for_template(self) -> dict[str, Any]:
         """The settings that decide how messages become a prompt."""
-        return {key: self.settings[key] for key in _TEMPLATE_SETTINGS if key in self.settings}
+        return {key: self.settings[key] for key in TEMPLATE_SETTINGS if key in self.settings}
 
     @property
     def for_completion(self) -> dict[str, Any]:
         """The settings that a plain completion takes."""
-        return {key: value for key, value in self.settings.items() if key not in _TEMPLATE_SETTINGS}
+        return {key: value for key, value in self.settings.items() if key not in TEMPLATE_SETTINGS}
 
 
 class _Unsupported(Exception):
