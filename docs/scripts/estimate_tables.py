@@ -21,6 +21,7 @@ CALLED = {"trl": "TRL", "openrlhf": "OpenRLHF", "verl": "verl"}
 FIRST = "H100"
 SHARES = ("utilisation", "bandwidth")
 """Assumptions that are shares of what a data sheet says, and cannot be above 1."""
+UNITS = {"prompt": "tokens", "reply": "tokens", "between": "GB/s", "reserve": "GB", "engine": "GB"}
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -109,11 +110,13 @@ def of_all() -> str:
         for recipe in recipes(host)
     ]
     header = ["recipe", "host", "GPUs", "a GPU in training", "in generation", "on H100", "on A100"]
-    return "Computed, not measured.\n\n" + markdown(header, sorted(rows, key=lambda row: -int(row[2])))
+    # Alike recipes of the hosts stand together: both of several GPUs, then those of one, whatever their names.
+    rows.sort(key=lambda row: (row[2] == "1", int(row[2])))
+    return "Computed, not measured.\n\n" + markdown(header, rows)
 
 
 def of_assumptions() -> str:
-    """What is assumed and why, and the hours of the 32B recipe if it is half or twice of that."""
+    """What is assumed and why, and the hours of the 32B recipe if it is half or twice of that, a share at most 1."""
     found = {host: recipe for host in HOSTS for recipe in recipes(host) if recipe.name == "judge_32b"}
     rows = []
     for name, reason in _reasons().items():
@@ -121,21 +124,21 @@ def of_assumptions() -> str:
         twice = min(1.0, 2 * value) if name in SHARES else 2 * value
         changed = [dataclasses.replace(Assumed(), **{name: other}) for other in (value / 2, value, twice)]
         hours = [_all_hours(found, assumed) for assumed in changed]
-        rows.append([f"`{name}`", _shown(value), reason, hours[0], hours[1], f"{hours[2]} ({_shown(twice)})"])
+        rows.append([f"`{name}`", _shown(name, value), reason, *hours])
     told = f"Hours of `judge_32b` on H100 in {', '.join(CALLED[host] for host in found)}:\n\n"
-    return told + markdown(["assumed", "value", "what it is", "if half", "as assumed", "if twice"], rows)
+    return told + markdown(["assumed", "value", "what it is", "with half of it", "as assumed", "with twice"], rows)
 
 
 def _all_hours(found: dict[str, Recipe], assumed: Assumed) -> str:
     return ", ".join(about(times(recipe, GPUS[FIRST], assumed).hours) for recipe in found.values())
 
 
-def _shown(value: float) -> str:
-    return f"{about(value / GB)} GB/s" if value >= GB else f"{value:g}"
+def _shown(name: str, value: float) -> str:
+    return f"{value / GB if value >= GB else value:g} {UNITS.get(name, '')}".rstrip()
 
 
 def _reasons() -> dict[str, str]:
-    """The words behind each field of `Assumed` that hours depend on."""
+    """The words behind each field of `Assumed`."""
     (body,) = ast.parse(inspect.getsource(Assumed)).body
     assert isinstance(body, ast.ClassDef)
     told: dict[str, str] = {}
@@ -143,7 +146,6 @@ def _reasons() -> dict[str, str]:
         if isinstance(statement, ast.AnnAssign) and isinstance(after, ast.Expr):
             assert isinstance(statement.target, ast.Name) and isinstance(after.value, ast.Constant)
             told[statement.target.id] = " ".join(str(after.value.value).split())
-    del told["reserve"]
     return told
 
 

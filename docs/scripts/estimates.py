@@ -21,8 +21,6 @@ ADAM_BYTES = 12
 """For a trained parameter, in fp32: the parameter itself and Adam's two averages."""
 LIVE_PARAMETERS = 1e9
 """Gathered at a time where the parameters are sharded: `stage3_max_live_parameters` of DeepSpeed, unless set."""
-ENGINE_OVERHEAD = 3 * GB
-"""Of vLLM beside weights and KV cache: activations of a prefill of some thousand tokens, and CUDA graphs."""
 HEAD_TILE = 4096 * 32768 * 4
 """Logits that a fused head holds at once, in bytes: a tile of tokens and a part of the vocabulary."""
 
@@ -63,6 +61,7 @@ class Shape:
 
 
 SHAPES = {
+    "Qwen/Qwen2.5-7B": Shape(hidden=3584, layers=28, heads=28, kv_heads=4, inner=18944, vocabulary=152064),
     "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": Shape(
         hidden=1536, layers=28, heads=12, kv_heads=2, inner=8960, vocabulary=151936
     ),
@@ -115,7 +114,9 @@ class Assumed:
     between: float = 50e9
     """Bytes a second between machines for each GPU, one direction: a port of 400 Gb/s each"""
     reserve: float = 6 * GB
-    """Bytes of a GPU for the CUDA context, buffers of NCCL and what the allocator cannot use"""
+    """Of each GPU for the CUDA context, buffers of NCCL and what the allocator cannot use. Counts for memory alone"""
+    engine: float = 3 * GB
+    """Of the inference engine's share for a prefill of some thousand tokens and CUDA graphs"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +223,7 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
     Args:
         recipe: what is trained.
         gpu: on what.
-        assumed: the reserve is taken from it.
+        assumed: what the GPU and the engine need beside what is counted here.
     """
     assumed = assumed or Assumed()
     shape, shards = recipe.shape, recipe.shards
@@ -244,7 +245,7 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
         activations=activations,
         logits=logits,
         engine=engine,
-        kv_cache=engine - whole / recipe.tensor_parallel - ENGINE_OVERHEAD,
+        kv_cache=engine - whole / recipe.tensor_parallel - assumed.engine,
         reserve=assumed.reserve,
         training=states + gathered + activations + logits + assumed.reserve + (0 if recipe.engine_sleeps else engine),
         generating=engine + assumed.reserve + (states if recipe.states_stay else 0),
@@ -273,9 +274,9 @@ def _logits(recipe: Recipe) -> float:
     return HEAD_TILE + (4 * shape.vocabulary * shape.hidden if recipe.adapter_rank is None else 0)
 
 
-def kv_tokens(recipe: Recipe, gpu: Gpu) -> float:
+def kv_tokens(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> float:
     """Tokens that the KV cache of one engine holds, over all of its GPUs."""
-    return max(0.0, memory(recipe, gpu).kv_cache) * recipe.tensor_parallel / recipe.shape.kv_bytes
+    return max(0.0, memory(recipe, gpu, assumed).kv_cache) * recipe.tensor_parallel / recipe.shape.kv_bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -348,7 +349,7 @@ def _generation(recipe: Recipe, gpu: Gpu, assumed: Assumed) -> float:
     """
     shape, engines = recipe.shape, recipe.gpus / recipe.tensor_parallel
     rows = recipe.rows / engines
-    room = kv_tokens(recipe, gpu) / (assumed.prompt + assumed.reply / 2)
+    room = kv_tokens(recipe, gpu, assumed) / (assumed.prompt + assumed.reply / 2)
     if room < 1:
         raise ValueError(f"{recipe.host} {recipe.name}: the engine has no room for a reply on {gpu.name}")
     at_once = min(rows, room, recipe.rows_at_once or rows)

@@ -27,7 +27,8 @@ ROWS: list[tuple[str, Callable[[Recipe], str], str]] = [
     (
         "reward",
         lambda r: "+1, or -1",
-        "reported by two reviews; a reply without a verdict gets -1 in the authors' code",
+        "reported by a review. That a reply without a verdict gets -1 too is ours: public code that we take for the "
+        "authors' has a value of its own for it, which we did not find",
     ),
     ("prompts of a step", lambda r: str(r.prompts), "128: remembered, not sure; 32: ours"),
     ("replies to each", lambda r: str(r.replies), "16: remembered, not sure; 8: ours"),
@@ -40,7 +41,7 @@ ROWS: list[tuple[str, Callable[[Recipe], str], str]] = [
     (
         "learning rate, constant",
         lambda r: f"{r.learning_rate:.0e}",
-        "1e-06 and 5e-07: remembered, not sure; LoRA: ours",
+        "7B and 32B: remembered, not sure; LoRA: ours",
     ),
     ("most tokens of a prompt", lambda r: str(r.prompt_limit), "4096: remembered, not sure; 3072: ours"),
     (

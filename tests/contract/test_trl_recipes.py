@@ -10,6 +10,8 @@ import importlib
 import json
 import math
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +224,24 @@ def test_a_recipe_trains(name: str, model: Path, data: Path, tmp_path: Path, mon
     else:
         before = load_file(model / "model.safetensors")
         assert all((saved[key] != before[key]).any() for key in before if "weight" in key)
+
+
+@pytest.mark.slow
+def test_the_command_of_the_page_starts_a_recipe(model: Path, data: Path, tmp_path: Path) -> None:
+    """`trl grpo --config FILE` itself: TRL's command line, the launcher that the file names, and the script."""
+    recipe = made_small("judge_7b", model, data, tmp_path)
+    (tmp_path / "cpu.yaml").write_text(yaml.safe_dump({"distributed_type": "NO", "use_cpu": True, "num_processes": 1}))
+    recipe.write_text(
+        yaml.safe_dump(yaml.safe_load(recipe.read_text()) | {"accelerate_config": str(tmp_path / "cpu.yaml")})
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", "from trl.cli import main; main()", "grpo", "--config", str(recipe), "--max_steps", "2"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "ACCELERATE_USE_CPU": "true", "HF_HOME": str(tmp_path / "hf")},
+        capture_output=True,
+        text=True,
+        timeout=110,
+    )
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    assert "judge/malformed" in run.stdout + run.stderr
+    assert (tmp_path / "out" / "checkpoint-2" / "trainer_state.json").exists()
