@@ -1,13 +1,14 @@
 """The way from a reward-loop worker to the broker, which is a named Ray actor of the run.
 
 Whoever comes first makes it, and whoever finds it dead makes it anew and brings its member again, so that groups come
-together again; with a ledger no call is paid twice. It lives no longer than its run.
+together again; with a ledger no call is paid twice. It outlives the worker that made it, and ends when it has none left.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from typing import Any
 
@@ -32,18 +33,19 @@ RESTARTS = 5
 PAUSE = 0.5
 """Seconds before the first of them; each further one waits twice as long."""
 
+ROUND = 30.0
+"""Seconds between two looks after the workers."""
+
 
 class Rendezvous:
     """Brings members to the broker and carries its answers back.
 
     Args:
         settings: of the run, with which the broker is made.
-        name: of the actor.
     """
 
-    def __init__(self, settings: PolicySettings, name: str = NAME) -> None:
+    def __init__(self, settings: PolicySettings) -> None:
         self._settings = settings
-        self._name = name
         self._actor: Any = None
 
     def begin(self) -> str:
@@ -56,7 +58,8 @@ class Rendezvous:
             ConfigError: it cannot be set up.
         """
         try:
-            return ray.get(self._broker().ready.remote())
+            # Not ray.get, which complains when it is called while an async actor is made.
+            return self._broker().ready.remote().future().result()
         except RayActorError as error:
             raise _no_broker(error) from error
 
@@ -87,13 +90,18 @@ class Rendezvous:
     def _broker(self) -> Any:
         if self._actor is None:
             made = ray.remote(_Process).options(
-                name=self._name,
+                name=NAME,
                 get_if_exists=True,
+                # Otherwise it would end with the worker that happens to make it.
+                lifetime="detached",
                 # An async actor answers 1000 calls at a time unless told otherwise; each member is a call that waits.
                 max_concurrency=max(10_000, 4 * self._settings.in_flight),
                 num_cpus=0,
             )
             self._actor = made.remote(self._settings)
+            worker = _this_actor()
+            if worker is not None:
+                self._actor.watch.remote(worker)
         return self._actor
 
     def _drop(self, actor: Any) -> None:
@@ -102,12 +110,48 @@ class Rendezvous:
 
 
 class _Process(Broker):
-    """The broker in a process of its own, which may say what is logged there."""
+    """The broker in a process of its own, which may say what is logged there, and ends with the last worker."""
 
     def __init__(self, settings: PolicySettings) -> None:
         logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("rrm_plugin").setLevel(logging.INFO)
         super().__init__(settings)
+        self._workers: list[Any] = []
+        self._watching: asyncio.Task[None] | None = None
+
+    async def watch(self, worker: Any) -> None:
+        """This worker needs the broker."""
+        self._workers.append(worker)
+        if self._watching is None:
+            self._watching = asyncio.ensure_future(self._watch())
+
+    async def process(self) -> int:
+        """The process id, for those who want to see it."""
+        return os.getpid()
+
+    async def _watch(self) -> None:
+        while self._workers:
+            await asyncio.sleep(ROUND)
+            alive = await asyncio.gather(*(_lives(worker) for worker in self._workers))
+            self._workers = [worker for worker, lives in zip(self._workers, alive, strict=True) if lives]
+        logger.info("no reward-loop worker is left: the broker ends")
+        ray.kill(ray.get_runtime_context().current_actor)
+
+
+async def _lives(worker: Any) -> bool:
+    try:
+        await asyncio.wait_for(worker.__ray_ready__.remote(), ROUND)
+    except RayActorError:
+        return False
+    except TimeoutError:
+        # Busy: all of its places are taken by members that wait.
+        return True
+    return True
+
+
+def _this_actor() -> Any:
+    context = ray.get_runtime_context()
+    return context.current_actor if context.get_actor_id() else None
 
 
 def _no_broker(error: RayActorError) -> ConfigError:

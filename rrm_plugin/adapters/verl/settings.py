@@ -53,8 +53,8 @@ class PolicySettings:
             return None
         return (
             f"reward.num_workers={self.workers} is too few for {self.in_flight} samples in flight: a worker holds "
-            f"{PLACES} of them, members would wait for siblings that get no place, and groups would be judged in part at "
-            f"the deadline; set reward.num_workers={self.workers_needed}"
+            f"{PLACES} of them, members would wait for siblings that get no place, and groups would be judged in part "
+            f"at the deadline; set reward.num_workers={self.workers_needed}"
         )
 
 

@@ -21,12 +21,12 @@ def composed(name: str, *overrides: str) -> Any:
         return compose(name, overrides=["hydra.searchpath=[pkg://verl.trainer.config]", *overrides])
 
 
-def verls_own() -> Any:
+def verls_own(*overrides: str) -> Any:
     """What a recipe is laid over."""
     from hydra import compose, initialize_config_module
 
     with initialize_config_module("verl.trainer.config", version_base=None):
-        return compose("ppo_trainer")
+        return compose("ppo_trainer", overrides=list(overrides))
 
 
 def written(name: str) -> dict[str, Any]:
