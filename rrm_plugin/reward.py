@@ -57,8 +57,8 @@ class RRMJudge:
             the package, for `engine="transformers"`.
         engine: where it runs: a server's URL (or several), "transformers", "vllm", "replay:FILE", "scripted:longer", or
             an `Engine`.
-        schedule: which responses of a group meet: round_robin, circulant:k, swiss:r, knockout, reference, random:k, or
-            a `Schedule`.
+        schedule: which responses of a group meet: round_robin, circulant:k, swiss:r, adaptive:calls, knockout,
+            reference, random:k, or a `Schedule`.
         reducer: how verdicts become scores: win_rate, elo, bradley_terry, knockout_rank, majority, or a `Reducer`.
         orders: both, balanced, random or fixed. `both` shows each pair twice and measures how far the judge depends on
             position; `balanced` shows it once, each response first as often as second, at half the cost.

@@ -11,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rrm_plugin.errors import ConfigError, GroupError
+from rrm_plugin.reducers import Outcomes, bradley_terry
 from rrm_plugin.schedules import (
     Orders,
     Schedule,
+    adaptive,
     circulant,
     knockout,
     random_rivals,
@@ -40,6 +42,9 @@ SPECS = (
     "swiss:3",
     "swiss:9",
     "knockout",
+    "adaptive",
+    "adaptive:21",
+    "adaptive:auto,0.5",
 )
 
 Judge = Callable[[Match], Verdict | None]
@@ -108,8 +113,13 @@ def test_every_size_ends_without_self_match_or_repetition(spec: str, orders: Ord
         assert len(matches) <= plan.calls(n, orders)
         if n < 2:
             assert matches == []
-        elif not spec.startswith(("random", "swiss")):
+        elif not spec.startswith(("random", "swiss", "adaptive")):
             assert len(matches) == plan.calls(n, orders)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_names_make_the_same_schedule_again(spec: str) -> None:
+    assert schedule(schedule(spec).name) == schedule(spec)
 
 
 @pytest.mark.parametrize("spec", SPECS)
@@ -369,3 +379,109 @@ def test_settings_that_do_not_fit_the_group_are_named() -> None:
             schedule(spec).start(4, "sideways", rng)  # pyright: ignore[reportArgumentType]
         with pytest.raises(ConfigError, match="orders='sideways'"):
             schedule(spec).calls(4, "sideways")  # pyright: ignore[reportArgumentType]
+
+
+# ---------------------------------------------------------------- adaptive
+
+
+def bradley_terry_judge(quality: np.ndarray, seed: int, bias: float = 0.0) -> Judge:
+    rng = np.random.default_rng(seed)
+
+    def judge(match: Match) -> Verdict:
+        odds = quality[match.first] - quality[match.second] + bias
+        return Verdict.FIRST if rng.random() < 1 / (1 + np.exp(-odds)) else Verdict.SECOND
+
+    return judge
+
+
+def connected(matches: list[Match], n: int) -> bool:
+    reached, edges = {0}, [match.pair for match in matches]
+    while grown := {index for edge in edges if reached & set(edge) for index in edge} - reached:
+        reached |= grown
+    return len(reached) == n
+
+
+@pytest.mark.parametrize("orders", ["both", "balanced"])
+def test_adaptive_connects_everybody_in_its_first_round(orders: Orders) -> None:
+    for n in range(2, 24):
+        first = adaptive(4 * n).start(n, orders, np.random.default_rng(n)).next_matches([])
+        assert connected(first, n)
+        assert max(Counter(index for match in first for index in match.pair).values()) <= 3 * (1 + (orders == "both"))
+
+
+@pytest.mark.parametrize("orders", ORDERS)
+@pytest.mark.parametrize("budget", [2, 7, 24, 1000])
+def test_adaptive_keeps_its_budget(budget: int, orders: Orders) -> None:
+    for n in (2, 3, 8):
+        matches = matches_of(adaptive(budget, 0.0), n, orders, random_judge(1))
+        assert len(matches) == adaptive(budget).calls(n, orders) <= budget
+
+
+def test_adaptive_shows_the_other_order_before_it_repeats_anything() -> None:
+    shown = [(match.first, match.second) for match in matches_of(adaptive(1000, 0.0), 5, "balanced", random_judge(0))]
+    assert sorted(shown) == sorted(itertools.permutations(range(5), 2))
+
+
+def test_adaptive_asks_where_the_order_is_in_doubt() -> None:
+    """Between the like more often than between the best and the worst, whose order is soon clear."""
+    quality = np.linspace(-6, 6, 12)
+    distances = [
+        abs(match.first - match.second)
+        for seed in range(20)
+        for match in matches_of(adaptive(60), 12, "balanced", bradley_terry_judge(quality, seed), seed)[12:]
+    ]
+    any_pair = np.mean([abs(one - other) for one, other in itertools.combinations(range(12), 2)])
+    assert np.mean(distances) < 0.7 * any_pair
+
+
+def test_adaptive_ends_where_the_strengths_are_settled() -> None:
+    clear, close = np.linspace(-9, 9, 6), np.zeros(6)
+    calls = [
+        np.mean(
+            [len(matches_of(adaptive(30, 0.2), 6, "balanced", bradley_terry_judge(quality, s), s)) for s in range(20)]
+        )
+        for quality in (clear, close)
+    ]
+    assert calls[0] < 28 < calls[1]
+
+
+def test_adaptive_stays_near_balance_in_the_positions() -> None:
+    leads = [
+        abs(count)
+        for seed in range(20)
+        for count in lead(matches_of(adaptive(48), 16, "balanced", random_judge(seed), seed), 16)
+    ]
+    assert max(leads) <= 3 and np.mean(leads) < 1.0
+
+
+def test_adaptive_goes_on_where_a_judge_comes_to_no_verdict() -> None:
+    assert len(matches_of(adaptive(20, 0.0), 6, "balanced", undecided)) == 20
+
+
+@pytest.mark.parametrize("bias", [0.0, 1.0])
+def test_adaptive_tells_more_than_a_fixed_schedule_of_the_same_calls(bias: float) -> None:
+    """48 calls for 16 candidates and a good judge; the mean over 60 groups, far outside its error."""
+    found = {"adaptive:48": [], "circulant:3": []}
+    for seed in range(60):
+        quality = 4 * np.random.default_rng(seed).normal(size=16)
+        for spec, correlations in found.items():
+            played = play(schedule(spec), 16, "balanced", bradley_terry_judge(quality, seed, bias), seed)
+            judgements = [judgement for one in played for judgement in one]
+            assert len(judgements) == 48
+            strengths = bradley_terry(0.25)(Outcomes.from_judgements([(16, judgements)])).values[0]
+            correlations.append(np.corrcoef(strengths, quality)[0, 1])
+    assert np.mean(found["adaptive:48"]) > np.mean(found["circulant:3"]) + 0.02
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [("adaptive:0", "calls"), ("adaptive:8,1", "tolerance"), ("adaptive:x", "adaptive"), ("adaptive:8:9", "adaptive")],
+)
+def test_adaptive_limits_that_cannot_work(wrong: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        schedule(wrong)
+
+
+def test_adaptive_needs_two_calls_for_both_orders() -> None:
+    with pytest.raises(ConfigError, match="2 calls"):
+        adaptive(1).start(4, "both", np.random.default_rng(0))

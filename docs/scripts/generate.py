@@ -30,6 +30,7 @@ from click.testing import CliRunner
 from rrm_plugin import RRMJudge, metrics, shaping, types
 from rrm_plugin import reducers as reducing
 from rrm_plugin.cli import main as rrm
+from rrm_plugin.evaluation import answers
 from rrm_plugin.prompts import PRESETS
 from rrm_plugin.schedules import schedule
 from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering
@@ -37,6 +38,7 @@ from rrm_plugin.training.sources import RejectReason
 
 sys.path.append(str(Path(__file__).resolve().parent))
 import estimate_tables
+import gpqa_tables
 
 DOCS = Path(__file__).resolve().parent.parent
 MARKS = re.compile(r"(?P<begin><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -49,6 +51,7 @@ SCHEDULES = (
     "random:2",
     "random:4",
     "swiss:3",
+    "adaptive",
     "reference",
     "reference:0",
     "knockout",
@@ -284,10 +287,15 @@ TABLES: dict[str, Callable[[], str]] = {
     "reward-rule": lambda: settings_of(RewardRule),
     "training-reward": lambda: settings_of(JudgeTrainingReward),
     "training-metrics": lambda: listed(batches, "judge/", ["metric", "meaning"]),
+    "answer-reasons": lambda: table(
+        ["reason", "what it means"],
+        [[f"`{answers.AnswerReason[name].value}`", text] for name, text in _attribute_docs(answers.AnswerReason)],
+    ),
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),
     "vllm-options": _engine("VllmEngine"),
     **estimate_tables.TABLES,
+    **gpqa_tables.TABLES,
 }
 
 

@@ -45,7 +45,7 @@ SILENT_ROWS = 8
     callback=lambda _context, _option, name: output(name),
     help="JSONL file to write, one row a group.",
 )
-@click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
+@click.option("--schedule", help="round_robin, circulant:k, swiss:r, adaptive:calls, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
 @plain_errors

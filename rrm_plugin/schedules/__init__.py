@@ -11,6 +11,7 @@ gives a stepper, which hands out matches and reads the judgements to go on. Noth
 | reference, reference:i, reference:random | n - 1 | 1 |
 | swiss:r | up to r n / 2 | r |
 | knockout | n - 1 | log2 n |
+| adaptive:calls | as many as the calls allow | 1 + calls / (n / 2) at most |
 
 The three strategies of the RRM paper (arXiv 2505.14674) are: `round_robin` reduced by `elo`; `knockout`, whose winner
 is the best of n; and majority voting over samples, which is several votes for each match of any schedule.
@@ -22,10 +23,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.schedules._adaptive import Knockout, Swiss
+from rrm_plugin.schedules._adaptive import Adaptive
 from rrm_plugin.schedules._base import NamesMembers, Schedule, Stepper
 from rrm_plugin.schedules._fixed import Circulant, RandomRivals, Reference, RoundRobin
 from rrm_plugin.schedules._orders import Orders
+from rrm_plugin.schedules._rounds import Knockout, Swiss
 from rrm_plugin.specs import Entry, resolve
 
 __all__ = [
@@ -33,6 +35,7 @@ __all__ = [
     "Orders",
     "Schedule",
     "Stepper",
+    "adaptive",
     "circulant",
     "knockout",
     "random_rivals",
@@ -109,6 +112,34 @@ def knockout(seeds: Sequence[int] | None = None) -> Schedule:
     return Knockout(seeds=None if seeds is None else tuple(seeds))
 
 
+def adaptive(budget: int | None = None, tolerance: float = 0.05) -> Schedule:
+    """Round after round the matches whose verdicts are expected to tell most, within a budget of calls.
+
+    Strengths are estimated after each round under the Bradley-Terry model with a position bias; the next matches are
+    those that would reduce the uncertainty most (the expected information of a verdict, for a Gaussian posterior). The
+    first round connects everybody. A pair is judged at most once in each order. Reduce it by `bradley_terry` or `elo`:
+    who met strong opponents has fewer wins, and `win_rate` would take that for weakness.
+
+    Args:
+        budget: most judge calls for a group, votes not counted; None for three for each candidate.
+        tolerance: ends earlier where this share of the estimated strengths' spread, or less, is uncertainty: one minus
+            the squared correlation with true strengths that is to be expected.
+
+    Raises:
+        ConfigError: budget is below 1, or below 2 where `orders` is "both"; tolerance is not from 0 to below 1.
+    """
+    return Adaptive(budget=budget, tolerance=tolerance)
+
+
+def _adaptive_within(limits: tuple[int | None, float] = (None, Adaptive.tolerance)) -> Schedule:
+    return adaptive(*limits)
+
+
+def _limits(text: str) -> tuple[int | None, float]:
+    budget, comma, tolerance = text.partition(",")
+    return None if budget == "auto" else int(budget), float(tolerance) if comma else Adaptive.tolerance
+
+
 def _seeds(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in text.split(","))
 
@@ -123,6 +154,9 @@ _TABLE: dict[str, Entry[Schedule]] = {
     "random": Entry(make=random_rivals, usage="random:k", argument="k", read=int),
     "reference": Entry(make=reference, usage="reference[:index|:random]", argument="member", read=_member),
     "swiss": Entry(make=swiss, usage="swiss:rounds", argument="rounds", read=int),
+    "adaptive": Entry(
+        make=_adaptive_within, usage="adaptive[:calls|auto[,tolerance]]", argument="limits", read=_limits
+    ),
     "knockout": Entry(make=knockout, usage="knockout[:seed,seed,...]", argument="seeds", read=_seeds),
 }
 
