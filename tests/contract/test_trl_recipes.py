@@ -155,7 +155,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    pairs = [{"prompt": f"which {n}", "chosen": f"longer {n}" * 2, "rejected": f"short {n}"} for n in range(8)]
+    pairs = [{"prompt": f"which {n}", "chosen": f"longer {n}" * (2 + n), "rejected": f"short {n}"} for n in range(8)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
     rrm("train-data", str(folder / "pairs.jsonl"), "--out", str(folder / "train.jsonl"))
     return folder / "train.jsonl"
@@ -193,6 +193,28 @@ def test_a_recipe_pays_by_the_file_that_it_names(model: Path, data: Path, tmp_pa
     assert (len(log), len(told)) == (4, 2)
     for entry in told:
         assert entry["judge/malformed"] == 1.0 and entry["rewards/judge_training_reward/mean"] == -1.0
+
+
+def test_a_step_computes_what_the_estimates_count(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Policy and reference once over all replies, then the updates; every row is as wide as the widest of the step."""
+    from trl import GRPOTrainer
+
+    passes: list[tuple[int, int]] = []
+    compute = GRPOTrainer._get_per_token_logps_and_entropies
+
+    def noted(self: Any, model: Any, input_ids: Any, *rest: Any, **more: Any) -> Any:
+        passes.append(tuple(input_ids.shape))
+        return compute(self, model, input_ids, *rest, **more)
+
+    monkeypatch.setattr(GRPOTrainer, "_get_per_token_logps_and_entropies", noted)
+    trained("judge_7b", model, data, tmp_path)
+    # A step is 16 rows, which its two updates see in two passes of 4 each.
+    one, other = passes[:6], passes[6:]
+    for step in (one, other):
+        assert [rows for rows, _ in step] == [16, 16, 4, 4, 4, 4]
+        assert len({width for _, width in step}) == 1
 
 
 @pytest.mark.slow
