@@ -9,7 +9,7 @@
                                               HelpSteer2 (nvidia, data_dir=preference): the same scale
     a prompt, two responses and a label       1 or 2, A or B, first or second, model_a or model_b; other values by
                                               `labels`
-    a question and `responses`                sampled answers with their correctness, or for a verifier (`samples.py`)
+    a question and `responses`                sampled answers with their correctness, or for a verifier
 
 As the cards of these data sets describe them. Other names are mapped by `columns`. A layout is chosen by the first row
 of a source and holds for all of it. Left out: prompts that only exist inside one long text with speakers' names.
