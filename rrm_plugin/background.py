@@ -45,7 +45,9 @@ class BackgroundLoop:
             raise
 
     async def run_async(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """The same for a caller with a loop of its own; cancelling the caller cancels the work."""
+        """The same for a caller with a loop of its own, or on this one; cancelling the caller cancels the work."""
+        if threading.current_thread() is self._thread and self._pid == os.getpid():
+            return await work
         return await asyncio.wrap_future(self._submit(work))
 
     def close(self, last: Coroutine[Any, Any, Any] | None = None, patience: float = 5.0) -> None:

@@ -21,7 +21,7 @@ import functools
 import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -149,6 +149,7 @@ class Gate:
         just_in_time: begin to judge with the second member, rather than with the last.
         capacity: most members that may wait or be judged at a time; more are refused.
         remember: closed groups that are kept to answer repeats and late members; only numbers are kept of them.
+        on_judged: told the metrics of each group that was judged, by the names of `metrics.py`.
 
     Raises:
         ConfigError: a setting cannot work.
@@ -163,6 +164,7 @@ class Gate:
         just_in_time: bool = True,
         capacity: int = 65_536,
         remember: int = 4096,
+        on_judged: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
         for name, value, least in (("capacity", capacity, 2), ("remember", remember, 0), ("size", size or 1, 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -175,6 +177,7 @@ class Gate:
         self.just_in_time = just_in_time
         self.capacity = capacity
         self.remember = remember
+        self.on_judged = on_judged
         self.waiting = 0
         """Members that wait or are being judged."""
         self.counts: Counter[str] = Counter()
@@ -346,7 +349,10 @@ class Gate:
         scores, rewards = await judge.score_whole(group, lengths, cohort.early)
         warn_of_unscored(judge.__name__, [scores])
         self.counts.update({"groups": 1, f"closed_{closing}": 1, "unscored": sum(one is None for one in rewards)})
-        return dict(zip(places, self._outcomes(cohort, closing, scores, rewards, lengths), strict=True))
+        outcomes = self._outcomes(cohort, closing, scores, rewards, lengths)
+        if self.on_judged is not None:
+            self.on_judged(outcomes[0].metrics)
+        return dict(zip(places, outcomes, strict=True))
 
     def _judge_for(self, group: Group) -> RRMJudge:
         """A response that is alone can still be compared with a given answer."""

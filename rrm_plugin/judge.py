@@ -153,10 +153,11 @@ class PairJudge:
         return judgement
 
     def _sampling(self, vote: int) -> Sampling:
-        if self.sampling.seed is None:
+        if vote == 0:
             return self.sampling
         # The same seed would make every vote the same vote.
-        return dataclasses.replace(self.sampling, seed=self.sampling.seed + vote)
+        seed = None if self.sampling.seed is None else self.sampling.seed + vote
+        return dataclasses.replace(self.sampling, seed=seed, draw=vote)
 
     async def _key(self, messages: Sequence[Message], vote: int) -> str:
         # An engine that leaves the choice of a model to its server has to ask before it has a name to file under.
@@ -165,6 +166,8 @@ class PairJudge:
             await identify()
         engine = getattr(self.engine, "fingerprint", self.engine.name)
         settings: dict[str, Any] = dataclasses.asdict(self.sampling)
+        # The number of the vote has its own place in the key.
+        del settings["draw"]
         settings |= {"force_verdict": self.force_verdict, "prompt": self.prompt.fingerprint}
         return call_key(engine, settings, messages, vote)
 

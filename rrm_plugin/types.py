@@ -83,6 +83,8 @@ class Reason(StrEnum):
     """Any other failure of the engine (5xx after the retries, an exception in process)."""
     NOT_RECORDED = "not_recorded"
     """A replay holds no text for this match."""
+    OVER_BUDGET = "over_budget"
+    """The calls or tokens that were allowed are spent: the model was not asked."""
 
     @property
     def of_engine(self) -> bool:
@@ -99,6 +101,7 @@ _OF_ENGINE = frozenset(
         Reason.BAD_REPLY,
         Reason.ENGINE_ERROR,
         Reason.NOT_RECORDED,
+        Reason.OVER_BUDGET,
     }
 )
 

@@ -52,7 +52,13 @@ _OPTIONS = (
     click.option("--seed", type=int, help="Of what a schedule draws."),
 )
 
-_ENGINES = {"transformers": "TransformersEngine", "vllm": "VllmEngine", "replay": "ReplayEngine"}
+_ENGINES = {
+    "transformers": "TransformersEngine",
+    "vllm": "VllmEngine",
+    "replay": "ReplayEngine",
+    "rrm": "ServiceEngine",
+    "rrms": "ServiceEngine",
+}
 
 Command = Callable[..., Any]
 

@@ -2,6 +2,7 @@
 
     engine("http://localhost:8000/v1", model="RRM-7B")    OpenAI-compatible server: vLLM, SGLang, llama.cpp, providers
     engine("http://a:8000/v1,http://b:8000/v1")           several of them, with failover
+    engine("rrm://localhost:8100")                        a judge service, see `rrm serve`
     engine("transformers", model="RRM-7B")                in this process, with transformers
     engine("vllm", model="RRM-7B")                        in this process, with vLLM
     engine("replay:texts.jsonl")                          texts recorded before
@@ -22,19 +23,23 @@ from rrm_plugin.errors import ConfigError
 
 if TYPE_CHECKING:
     from rrm_plugin.engines.http import HttpEngine
+    from rrm_plugin.engines.limits import LimitedEngine
     from rrm_plugin.engines.replay import RecordingEngine, ReplayEngine
     from rrm_plugin.engines.scripted import ScriptedEngine
+    from rrm_plugin.engines.service import ServiceEngine
     from rrm_plugin.engines.transformers import TransformersEngine
     from rrm_plugin.engines.vllm import VllmEngine
 
 __all__ = [
     "Engine",
     "HttpEngine",
+    "LimitedEngine",
     "RecordingEngine",
     "ReplayEngine",
     "Reply",
     "Sampling",
     "ScriptedEngine",
+    "ServiceEngine",
     "TransformersEngine",
     "VllmEngine",
     "engine",
@@ -42,16 +47,19 @@ __all__ = [
 
 _MODULES = {
     "HttpEngine": "http",
+    "LimitedEngine": "limits",
     "RecordingEngine": "replay",
     "ReplayEngine": "replay",
     "ScriptedEngine": "scripted",
+    "ServiceEngine": "service",
     "TransformersEngine": "transformers",
     "VllmEngine": "vllm",
 }
 _IN_PROCESS = {"transformers": "TransformersEngine", "vllm": "VllmEngine"}
 _KNOWN = (
-    "a server's URL such as 'http://localhost:8000/v1' (or several, as a list or separated by commas), 'transformers', "
-    "'vllm', 'replay:FILE', 'scripted:longer', 'scripted:first', 'scripted:second', 'scripted:random', or an Engine"
+    "a server's URL such as 'http://localhost:8000/v1' (or several, as a list or separated by commas), a judge service "
+    "'rrm://localhost:8100', 'transformers', 'vllm', 'replay:FILE', 'scripted:longer', 'scripted:first', "
+    "'scripted:second', 'scripted:random', or an Engine"
 )
 
 
@@ -106,7 +114,9 @@ def _scheme_hint(spec: str) -> str:
 
 
 def _http(urls: Sequence[str], model: str | None, options: dict[str, Any]) -> Engine:
-    return _build("HttpEngine", (urls,), {"model": model, **options}, ",".join(urls))
+    service = any(url.startswith(("rrm://", "rrms://")) for url in urls)
+    name = "ServiceEngine" if service else "HttpEngine"
+    return _build(name, (urls,), {"model": model, **options}, ",".join(urls))
 
 
 def _in_process(kind: str, model: str | None, options: dict[str, Any]) -> Engine:

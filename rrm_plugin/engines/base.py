@@ -11,13 +11,17 @@ Every engine of the package keeps four promises, and one written elsewhere shoul
 - `generate` and `resume` raise `EngineError` for a call that failed, and `ConfigError` for a setting that cannot work;
 - a cancelled call gives back whatever it held.
 
-Two members are optional, and matter to a ledger, which files a call under its engine:
+Three members are optional. Two matter to a ledger, which files a call under its engine:
 
 - `fingerprint: str`: equal for two engines only if they would answer the same call alike. It stands for all that
   shapes a reply besides `Sampling` (the model and where it lies, its type, its chat template, further fields of a
   request), and is the same in each process. An engine without one is filed under its `name`.
 - `async identify() -> str`: called before `fingerprint` and `name` are used for filing; an engine that leaves the
   choice of a model to its server asks for it here. Returns the name.
+
+The third is for base models, which know no turns:
+
+- `async complete(prompt: str, sampling: Sampling) -> Reply`: what the model writes on after a plain text.
 """
 
 from __future__ import annotations
@@ -54,6 +58,10 @@ class Sampling:
     """For engines that take one; None leaves the choice to the engine."""
     stop: tuple[str, ...] = ()
     """Texts that end a reply; they are not part of it."""
+    draw: int = 0
+    """Number among equal calls, such as the votes on a match: what remembers replies tells them apart by it. It does
+    not change how a model draws.
+    """
 
     def __post_init__(self) -> None:
         plain = {
@@ -62,6 +70,7 @@ class Sampling:
             "max_tokens": whole("max_tokens", self.max_tokens, least=1),
             "seed": None if self.seed is None else whole("seed", self.seed),
             "stop": _texts(self.stop),
+            "draw": whole("draw", self.draw, least=0),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)

@@ -21,14 +21,14 @@ from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
-from rrm_plugin.engines.resuming import Continuation, resume_on
+from rrm_plugin.engines.resuming import TEMPLATE_SETTINGS, Continuation, resume_on
 from rrm_plugin.engines.servers import Server, Servers, base_url
 from rrm_plugin.engines.transport import Transport
-from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_json
+from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_completion, parse_json
 from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
 from rrm_plugin.types import Message, Reason
 
-__all__ = ["HttpEngine"]
+__all__ = ["HttpEngine", "encode"]
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -158,8 +158,24 @@ class HttpEngine:
         async with client.slots:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
-            body = _encode({**settings, "messages": messages})
+            body = encode({**settings, "messages": messages})
             completion = await self._retrying(client, parse_chat, _post_chat, body, settings)
+        return self._reply(completion, started)
+
+    async def complete(self, prompt: str, sampling: Sampling) -> Reply:
+        """What the model writes on after a plain text, without any chat template: for base models.
+
+        Raises:
+            EngineError: no completion came; `EngineUnavailableError` if no server has ever answered.
+            ConfigError: no model was named, and the server has several.
+        """
+        client = self._here()
+        async with client.slots:
+            started = time.perf_counter()
+            settings = self._settings(self._model or await self._served_model(client), sampling)
+            plain = {key: value for key, value in settings.items() if key not in TEMPLATE_SETTINGS}
+            body = encode({**plain, "prompt": prompt})
+            completion = await self._retrying(client, parse_completion, _post_plain, body, settings)
         return self._reply(completion, started)
 
     async def resume(self, messages: Sequence[Message], text: str, sampling: Sampling) -> Reply | None:
@@ -178,7 +194,7 @@ class HttpEngine:
                 ends = time.monotonic() + seconds
 
                 async def ask(url: URL, fields: Mapping[str, Any] | None) -> bytes:
-                    body = None if fields is None else _encode(fields)
+                    body = None if fields is None else encode(fields)
                     left = max(0.001, ends - time.monotonic())
                     return await client.transport.send(url, body, seconds=left, asked=settings)
 
@@ -186,6 +202,25 @@ class HttpEngine:
 
             completion = await self._retrying(client, lambda found, _: found, attempt)
         return None if completion is None else self._reply(completion, started)
+
+    async def probe(self, seconds: float = 5.0) -> dict[str, str]:
+        """Which of its servers answer, whatever they say: for each address nothing, or what went wrong.
+
+        Args:
+            seconds: to wait for each.
+        """
+        client = self._here()
+
+        async def of(server: Server) -> tuple[str, str]:
+            try:
+                await client.transport.send(server.at("models"), None, seconds=seconds, asked={})
+            except Failure as failure:
+                # A server without this page, or one that is busy, is one that answers.
+                alive = failure.status is not None and 0 < failure.status < 500
+                return str(server), "" if alive else self._key.hushed(str(failure.error))
+            return str(server), ""
+
+        return dict(await asyncio.gather(*map(of, client.servers.all)))
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
@@ -326,11 +361,22 @@ def _post_chat(
     return client.transport.send(server.chat, body, seconds=seconds, asked=asked)
 
 
+def _post_plain(
+    client: _Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
+) -> Awaitable[bytes]:
+    return client.transport.send(server.at("completions"), body, seconds=seconds, asked=asked)
+
+
 def _get_models(client: _Client, server: Server, seconds: float) -> Awaitable[bytes]:
     return client.transport.send(server.at("models"), None, seconds=seconds, asked={})
 
 
-def _encode(fields: Mapping[str, Any]) -> bytes:
+def encode(fields: Mapping[str, Any]) -> bytes:
+    """The body of a request.
+
+    Raises:
+        EngineError: the messages are no JSON.
+    """
     try:
         # ASCII escapes: a lone surrogate in a judged text then is the server's to judge, not an exception here.
         return _ENCODE(fields).encode("ascii")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import uuid
+from collections.abc import Sequence
 
 from rrm_plugin.errors import ConfigError
 
@@ -22,14 +23,16 @@ class ApiKey:
 
     Args:
         key: None takes the environment's, at each use.
+        variables: the environment variables that may hold it.
 
     Raises:
         ConfigError: the key cannot be sent in a header.
     """
 
-    def __init__(self, key: str | None) -> None:
+    def __init__(self, key: str | None, variables: Sequence[str] = _VARIABLES) -> None:
         if key and any(mark in key for mark in "\r\n\0"):
             raise ConfigError("api_key holds a line break; was it read from a file together with its last newline?")
+        self._variables = tuple(variables)
         self._name = uuid.uuid4().hex if key else None
         if self._name and key:
             _HELD[self._name] = key
@@ -45,11 +48,11 @@ class ApiKey:
         """
         if self._name in _HELD:
             return _HELD[self._name]
-        key = next((os.environ[name] for name in _VARIABLES if os.environ.get(name)), None)
+        key = next((os.environ[name] for name in self._variables if os.environ.get(name)), None)
         if key is None and self._name:
             raise ConfigError(
                 "api_key was given to this engine in another process, and a key does not travel with a pickle: "
-                f"set the environment variable {_VARIABLES[0]} instead"
+                f"set the environment variable {self._variables[0]} instead"
             )
         return key
 

@@ -199,7 +199,8 @@ def refusal(status: int, body: bytes, where: str, *, asked: Mapping[str, Any], w
 
 def _hint(status: int, said: str, asked: Mapping[str, Any]) -> str:
     if status in (401, 403):
-        return "; set api_key= or the environment variable RRM_API_KEY"
+        # A judge service says itself what it demands.
+        return "" if "RRM_SERVICE_TOKEN" in said else "; set api_key= or the environment variable RRM_API_KEY"
     if status == 404:
         model = f", and does it serve model={asked['model']!r}?" if asked.get("model") else "?"
         return f"; is engine= the server's base URL, which mostly ends in /v1{model}"

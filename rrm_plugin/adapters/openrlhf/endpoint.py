@@ -22,7 +22,7 @@ from typing import Any
 
 from rrm_plugin.adapters.openrlhf.texts import asked, ended_turn, reply_of
 from rrm_plugin.cohorts import Gate, Member, Outcome
-from rrm_plugin.errors import ConfigError, GroupError
+from rrm_plugin.errors import ConfigError, GateError, GateFullError, GroupError
 from rrm_plugin.outcome_log import numbers_of
 
 __all__ = ["PATIENCE", "Request", "get_reward", "parse_request", "reply"]
@@ -88,6 +88,7 @@ async def get_reward(gate: Gate, body: Any, *, tokenizer: Any = None, patience: 
 
     Raises:
         GroupError: it is not such a request.
+        GateError: the gate was closed before the groups were judged.
     """
     began = time.perf_counter()
     requests = parse_request(body, tokenizer)
@@ -98,7 +99,10 @@ async def get_reward(gate: Gate, body: Any, *, tokenizer: Any = None, patience: 
 async def _outcome(gate: Gate, request: Request, patience: float) -> Outcome | None:
     try:
         return await gate.join(request.key, request.member, patience=patience)
-    except Exception:
+    except Exception as error:
+        if isinstance(error, GateError) and not isinstance(error, GateFullError):
+            # The service is being stopped, and its client asks again: the next one may have a reward.
+            raise
         # Without a number the trainer's run would end.
         logger.exception("a reply could not be judged, and gets 0")
         return None
