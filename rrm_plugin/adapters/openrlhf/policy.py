@@ -145,7 +145,8 @@ class GroupReward:
         began = time.perf_counter()
         outcome: Outcome | None = None
         try:
-            outcome = await self.gate.join(key, member, size=size)
+            # Once for the siblings, once for the judge: nothing waits for ever.
+            outcome = await self.gate.join(key, member, size=size, patience=2 * self.gate.deadline)
         except Exception:
             # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
             logger.exception("a reply could not be judged, and gets 0")

@@ -1,4 +1,4 @@
-"""OpenRLHF imports vllm and flash_attn at module level; they need a GPU, so where they are missing `stubs` plays them."""
+"""OpenRLHF imports vllm and flash_attn at module level. Both need a GPU: where they are missing, `stubs` plays them."""
 
 from __future__ import annotations
 
