@@ -131,7 +131,7 @@ def _questions(benchmarks: Sequence[str], limit: int | None, seed: int) -> list[
 
 def _asked(questions: list[Question], evaluation: PolicyEvaluation, path: Path, target: Output) -> list[Sample]:
     right = kept = failed = 0
-    with Replies(path) as replies, Progress(len(questions) * evaluation.samples, "reply") as progress:
+    with Replies(path) as replies, Progress(len(questions) * evaluation.samples, "sample") as progress:
 
         def count(sample: Sample) -> None:
             nonlocal right, kept, failed
@@ -164,5 +164,5 @@ def _say(report: Mapping[str, Any], target: Output) -> None:
     failures = sum(sum(result["failures"].values()) for result in report["benchmarks"].values())
     if failures:
         raise click.ClickException(
-            f"{failures} calls failed and count as wrong; run the same command again to repeat them"
+            f"{failures} calls failed and count as wrong; run the same command again to make them again"
         )

@@ -11,6 +11,7 @@ import json
 import logging
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,8 @@ from rrm_plugin.config import read_settings
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.engines.wire import refusal
+from rrm_plugin.evaluation.choices import load_questions
+from rrm_plugin.evaluation.replies import Replies
 from tests.engines.local_servers import dead_url, failing, serve, serve_raw
 from tests.house.source import ROOT
 
@@ -195,6 +198,44 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     yield command(
         "rank", str(folder / "one.jsonl"), "--output", str(folder / "out.jsonl"), "--engine", "scripted:longer"
     )
+
+    yield from of_policies(folder)
+
+
+def of_policies(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The same with the commands that make a policy's data and evaluate it."""
+    gpqa = "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\nWhich?,a,b,c,d\n"
+    questions = f"gpqa_diamond={_file(folder / 'gpqa.csv', gpqa)}"
+    report = ("--json", str(folder / "report.json"))
+    yield gated
+    yield command("eval-policy", f"mmlu_pro={folder / 'gpqa.csv'}", *report, "--engine", "scripted:longer")
+    yield command("eval-policy", questions, *report)
+    yield lambda: (Replies(folder / "held.jsonl"), Replies(folder / "held.jsonl"))
+    yield lambda: asyncio.run(refusing(questions, report))
+    _file(folder / "empty.jsonl", '{"question": ""}\n')
+    yield command("policy-data", str(folder / "empty.jsonl"), "--out", str(folder / "policy.jsonl"))
+
+
+def gated() -> None:
+    """What the library of data sets says to somebody who has not accepted the terms."""
+
+    def load_dataset(*_: Any, **__: Any) -> None:
+        raise ValueError("Dataset 'Idavidrein/gpqa' is a gated dataset on the Hub.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+        load_questions("gpqa_diamond")
+
+
+async def refusing(questions: str, report: tuple[str, ...]) -> str:
+    """What is said where a policy's server refuses every call."""
+
+    async def answer(*_: Any) -> Any:
+        return failing(400, "no")
+
+    async with serve(answer) as server:
+        words = ("eval-policy", questions, *report, "--engine", server.url, "--model", "m")
+        return await asyncio.to_thread(command(*words))
 
 
 def _file(path: Path, content: str) -> Path:
