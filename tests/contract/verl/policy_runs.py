@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from rrm_plugin import RRMJudge
 from tests.contract.verl.recipes import verls_own
 
 
@@ -172,3 +173,31 @@ def another_broker() -> Iterator[None]:
         yield
     finally:
         rendezvous.NAME = kept
+
+
+def offline(group, n=8):
+    with RRMJudge(engine="scripted:random") as judge:
+        return judge.score(messages(f"question {group}"), [response(group, index) for index in range(n)]).values
+
+
+async def bring(run: Run, group: int, sessions=range(8), **more):
+    texts = ((index, response(group, index)) for index in sessions)
+    calls = [
+        run.reward(f"question {group}", text, uid=f"uid {group}", session_id=index, **more) for index, text in texts
+    ]
+    return await asyncio.gather(*calls)
+
+
+def rewards(answers):
+    return [reward for reward, _ in answers]
+
+
+def numbers(answers, name):
+    return [extra[f"rrm_{name}"] for _, extra in answers]
+
+
+async def until(run: Run, name: str, more: int) -> None:
+    """Waits until the broker has counted so many more."""
+    begun = (await run.broker().metrics.remote()).get(f"rrm/gate/{name}", 0)
+    while (await run.broker().metrics.remote()).get(f"rrm/gate/{name}", 0) < begun + more:
+        await asyncio.sleep(0.02)

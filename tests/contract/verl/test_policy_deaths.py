@@ -1,0 +1,56 @@
+"""Processes that are killed under the reward manager `rrm`: the broker where groups meet, and a worker of verl."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from tests.contract.verl.policy_runs import bring, numbers, offline, reward_loop, rewards, until, write_settings
+
+REASON = "needs verl: make test-verl"
+pytest.importorskip("verl.experimental.reward_loop", reason=REASON, exc_type=ImportError)
+ray = pytest.importorskip("ray", reason=REASON)
+
+
+@pytest.fixture(scope="module")
+def run(settings, model, tokenizer):
+    write_settings(settings, gate={"deadline": 60.0})
+    with reward_loop(model, tokenizer, workers=3) as run:
+        yield run
+
+
+def test_a_broker_that_is_killed_is_made_anew_and_its_groups_come_together_again(run):
+    survivors = run.workers[1:]
+
+    async def play():
+        waiting = [asyncio.ensure_future(bring(run, 60, [index], workers=survivors)) for index in range(6)]
+        await until(run, "members", 6)
+        process = await run.broker().process.remote()
+        os.kill(process, signal.SIGKILL)
+        rest = await bring(run, 60, [6, 7], workers=survivors)
+        return [answers[0] for answers in await asyncio.gather(*waiting)] + list(rest), process
+
+    answers, process = asyncio.run(play())
+    assert ray.get(run.broker().process.remote()) != process
+    assert rewards(answers) == pytest.approx(offline(60)) and numbers(answers, "missing") == [0.0] * 8
+
+
+def test_a_worker_that_is_killed_takes_no_group_with_it(run):
+    """The members that it had brought stay in their group."""
+
+    async def play():
+        first, *others = run.workers
+        lost = [asyncio.ensure_future(bring(run, 70, [index], workers=[first])) for index in range(4)]
+        await until(run, "members", 4)
+        ray.kill(first)
+        answers = await bring(run, 70, range(4, 8), workers=others)
+        return answers, await asyncio.gather(*lost, return_exceptions=True)
+
+    before = run.counts().get("closed_full", 0)
+    answers, lost = asyncio.run(play())
+    assert run.counts()["closed_full"] == before + 1
+    assert rewards(answers) == pytest.approx(offline(70)[4:]) and numbers(answers, "missing") == [0.0] * 4
+    assert all(isinstance(error, ray.exceptions.RayActorError) for error in lost), "verl's own calls, which are gone"
