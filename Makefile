@@ -14,7 +14,7 @@ SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin/python
 PINS := constraints/test.txt
-EXTRAS := trl,transformers,dev
+EXTRAS := trl,transformers,service,dev
 TORCH_PIN := $(shell sed -n 's/^torch==//p' $(PINS))
 # On Linux the plain version of a public registry brings gigabytes of CUDA libraries; elsewhere it is a CPU build.
 TORCH ?= torch==$(TORCH_PIN)$(if $(filter Linux,$(shell uname -s)),+cpu)

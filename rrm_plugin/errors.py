@@ -8,6 +8,7 @@
     |   `-- EngineUnavailableError       no call has ever reached the judge: a wrong address rather than a bad moment
     |-- GateError(RuntimeError)          the gate that collects groups was closed while a member waited
     |   `-- GateFullError                too many members wait; the same call may succeed later
+    |-- ServiceError(RuntimeError)       a judge service refused a request or could not be reached; has `status`, `type`
     `-- LedgerError(RuntimeError)        the record of judgements cannot be opened, read or written
 
 An `EngineError` of one match never leaves a tournament: it becomes a judgement without a verdict, with that reason.
@@ -28,6 +29,7 @@ __all__ = [
     "LedgerError",
     "MissingExtraError",
     "RRMError",
+    "ServiceError",
 ]
 
 
@@ -86,3 +88,17 @@ class GateFullError(GateError):
 
 class LedgerError(RRMError, RuntimeError):
     """The record of judgements on disk cannot be used."""
+
+
+class ServiceError(RRMError, RuntimeError):
+    """A judge service refused a request, or could not be reached."""
+
+    def __init__(self, message: str, status: int | None = None, type: str = "unreachable") -> None:
+        super().__init__(message, status, type)
+        self.status = status
+        """HTTP status; None where no answer came."""
+        self.type = type
+        """Kind of the problem, as the service names it; stable."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -8,9 +8,11 @@ import click
 
 from rrm_plugin.cli.cold_start import cold_start
 from rrm_plugin.cli.compare import compare
+from rrm_plugin.cli.doctor import doctor
 from rrm_plugin.cli.eval_policy import eval_policy
 from rrm_plugin.cli.policy_data import policy_data
 from rrm_plugin.cli.rank import rank
+from rrm_plugin.cli.serve import serve
 from rrm_plugin.cli.train_data import train_data
 
 __all__ = ["main"]
@@ -28,7 +30,9 @@ def main(verbose: bool) -> None:
 
 main.add_command(cold_start)
 main.add_command(compare)
+main.add_command(doctor)
 main.add_command(eval_policy)
 main.add_command(policy_data)
 main.add_command(rank)
+main.add_command(serve)
 main.add_command(train_data)

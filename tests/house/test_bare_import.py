@@ -13,24 +13,30 @@ import sys
 import pytest
 
 from tests.house.source import ROOT, modules
+from tests.house.test_arrows import WEB
 
 ABSENT = (
     "accelerate",
     "datasets",
+    "fastapi",
     "gguf",
     "huggingface_hub",
     "openai",
     "openrlhf",
     "pandas",
     "peft",
+    "prometheus_client",
+    "pydantic",
     "ray",
     "scipy",
     "sglang",
+    "starlette",
     "tensordict",
     "tokenizers",
     "torch",
     "transformers",
     "trl",
+    "uvicorn",
     "verl",
     "vllm",
 )
@@ -56,8 +62,12 @@ for name in names:
 print(json.dumps(results))
 """
 
-# Adapters load their host's library by nature; a module `__main__` runs the program.
-NAMES = [module.dotted for module in modules() if module.name.split(".")[0] not in ("adapters", "__main__")]
+# Adapters and the web's own modules load their library by nature; a module `__main__` runs the program.
+NAMES = [
+    module.dotted
+    for module in modules()
+    if module.name.split(".")[0] not in ("adapters", "__main__") and module.name not in WEB
+]
 
 
 @functools.cache

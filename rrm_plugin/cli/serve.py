@@ -1,0 +1,96 @@
+"""`rrm serve`: the judge as an HTTP service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
+from rrm_plugin.service.server import run
+from rrm_plugin.service.settings import LARGEST_GROUP, ServiceSettings, read_token
+from rrm_plugin.training.checks import load_tokenizer
+
+__all__ = ["serve"]
+
+_above_0 = click.FloatRange(min=0, min_open=True)
+
+
+@click.command()
+@click.option(
+    "--group-size",
+    type=click.IntRange(1, LARGEST_GROUP),
+    help="Responses per prompt, where a request does not say it; OpenRLHF's never do.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; others demand a token.")
+@click.option(
+    "--port", type=click.IntRange(0, 65_535), default=8100, show_default=True, help="Port; 0 takes a free one."
+)
+@click.option(
+    "--token-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the token that requests must bring. [default: the variable RRM_SERVICE_TOKEN]",
+)
+@click.option(
+    "--deadline",
+    type=_above_0,
+    default=600.0,
+    show_default=True,
+    help="Seconds from a group's first member until those who are there are judged.",
+)
+@click.option(
+    "--reward-deadline",
+    type=_above_0,
+    default=100.0,
+    show_default=True,
+    help="The same for OpenRLHF's /get_reward, whose client gives up after 180 s.",
+)
+@click.option(
+    "--reward-patience",
+    type=_above_0,
+    default=165.0,
+    show_default=True,
+    help="Seconds after which /get_reward answers in any case.",
+)
+@click.option("--just-in-time/--whole-groups", default=True, show_default=True, help="Judge from the second member on.")
+@click.option("--max-calls", type=click.IntRange(min=1), help="Model calls after which nothing is judged any more.")
+@click.option("--max-tokens-total", type=click.IntRange(min=1), help="The same for tokens, prompts and replies.")
+@click.option("--calls-per-minute", type=_above_0, help="Most model calls that begin in a minute.")
+@click.option(
+    "--capacity", type=click.IntRange(min=2), default=65_536, show_default=True, help="Most requests at a time."
+)
+@click.option("--max-body-mb", type=click.IntRange(min=1), default=16, show_default=True, help="Largest request.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=30.0,
+    show_default=True,
+    help="Seconds for what is under way when the service is stopped.",
+)
+@click.option("--tokenizer", help="Of OpenRLHF's policy (hub name or folder): shows the judge the question alone.")
+@click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
+@click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
+@judge_options
+@plain_errors
+def serve(
+    max_body_mb: int, max_tokens_total: int | None, token_file: Path | None, tokenizer: str | None, **options: Any
+) -> None:
+    """Serve a judge over HTTP, until SIGTERM or Ctrl-C.
+
+    Prints its address when it is ready. /docs describes the endpoints: pairs (/v1/compare), groups (/v1/score), single
+    members of groups (/v1/cohort), OpenRLHF's /get_reward, model calls for RRMJudge(engine="rrm://HOST:PORT"), /health
+    and Prometheus' /metrics. All clients share the engine, the ledger and the budget.
+
+    With --ledger a service that was killed pays no judge call twice when it is started again.
+    """
+    names = ServiceSettings.__dataclass_fields__
+    settings = ServiceSettings(
+        token=read_token(token_file),
+        max_body=max_body_mb * 2**20,
+        max_tokens=max_tokens_total,
+        **{name: options.pop(name) for name in list(options) if name in names and name != "max_tokens"},
+    )
+    policy = load_tokenizer(tokenizer) if tokenizer else None
+    with make_judge(options) as judge:
+        run(judge, settings, tokenizer=policy, ready=click.echo)
