@@ -16,9 +16,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from verl import DataProto
 from verl.experimental.reward_loop.reward_manager import register
 from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+from verl.protocol import DataProto
 
 from rrm_plugin.adapters.verl.rendezvous import Rendezvous
 from rrm_plugin.adapters.verl.rows import row_of

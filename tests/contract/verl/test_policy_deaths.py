@@ -54,3 +54,29 @@ def test_a_worker_that_is_killed_takes_no_group_with_it(run):
     assert run.counts()["closed_full"] == before + 1
     assert rewards(answers) == pytest.approx(offline(70)[4:]) and numbers(answers, "missing") == [0.0] * 4
     assert all(isinstance(error, ray.exceptions.RayActorError) for error in lost), "verl's own calls, which are gone"
+
+
+def test_the_broker_ends_with_the_last_worker(run):
+    """It outlives the worker that made it, but not the run."""
+    from rrm_plugin.adapters.verl import rendezvous
+    from rrm_plugin.adapters.verl.settings import PolicySettings
+
+    class Brief(rendezvous._Process):
+        def __init__(self, settings):
+            rendezvous.ROUND = 0.05
+            super().__init__(settings)
+
+    class Worker:
+        pass
+
+    settings = PolicySettings(judge={"engine": "scripted:first"}, size=2, validation_size=1, workers=2, in_flight=4)
+    broker = ray.remote(Brief).options(lifetime="detached", name="brief", num_cpus=0).remote(settings)
+    first, second = (ray.remote(Worker).options(num_cpus=0).remote() for _ in range(2))
+    ray.get([broker.watch.remote(worker) for worker in (first, second)])
+    ray.kill(first)
+    for _ in range(5):
+        assert ray.get(broker.ready.remote()) == "reference"
+    ray.kill(second)
+    with pytest.raises(ray.exceptions.RayActorError):
+        for _ in range(100_000):
+            ray.get(broker.ready.remote())
