@@ -1,0 +1,72 @@
+"""`rrm doctor`: is this set-up fit for a long run?"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from rrm_plugin.cli.options import judge_options, judge_settings, plain_errors
+from rrm_plugin.cli.output import json_line
+from rrm_plugin.doctor import Finding, Status, check_flags, check_installation, check_judge, check_settings
+from rrm_plugin.doctor.findings import failed
+from rrm_plugin.doctor.installation import HOSTS
+from rrm_plugin.errors import RRMError
+from rrm_plugin.reward import RRMJudge
+
+__all__ = ["doctor"]
+
+_MARKS = {Status.OK: "ok", Status.WARNING: "WARNING", Status.FAILED: "FAILED"}
+
+
+@click.command()
+@judge_options
+@click.option("--host", type=click.Choice(list(HOSTS)), help="The trainer; without it, those that are installed.")
+@click.option(
+    "--flags",
+    type=click.Path(dir_okay=False),
+    help="The trainer's configuration: the YAML of TRL or verl, or the script that starts OpenRLHF. Needs --host.",
+)
+@click.option("--group-size", type=click.IntRange(min=1), help="Responses per prompt in the run.")
+@click.option("--offline", is_flag=True, help="Do not call the judge.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a finding.")
+@plain_errors
+def doctor(
+    host: str | None, flags: str | None, group_size: int | None, offline: bool, as_json: bool, **options: Any
+) -> None:
+    """Check versions, settings, the judge and the trainer's flags.
+
+    The judge is asked about three sums, in both orders: six calls. Run it where the trainer will run, in the trainer's
+    environment. Exits with 1 where something will not work.
+    """
+    if flags and not host:
+        raise click.UsageError("--flags needs --host, to know whose they are")
+    findings = check_installation([host] if host else [])
+    findings += check_settings(options["config"])
+    if flags and host:
+        findings += check_flags(host, flags)
+    if not offline:
+        findings += _of_judge(options, group_size)
+    for finding in findings:
+        click.echo(json_line(dataclasses.asdict(finding)) if as_json else _told(finding), nl=not as_json)
+    sys.exit(1 if any(finding.status is Status.FAILED for finding in findings) else 0)
+
+
+def _of_judge(options: dict[str, Any], group_size: int | None) -> Sequence[Finding]:
+    try:
+        settings = judge_settings(options)
+        # A recorded verdict would hide a server that is gone.
+        with RRMJudge(**{name: value for name, value in settings.items() if name not in ("ledger", "gate")}) as judge:
+            return check_judge(judge, group_size or judge.num_generations)
+    except RRMError as error:
+        return [failed("the judge", str(error), "correct the settings; docs/troubleshooting.md goes by message")]
+
+
+def _told(finding: Finding) -> str:
+    lines = [f"{_MARKS[finding.status]:<8} {finding.subject}: {finding.told}"]
+    if finding.advice:
+        lines.append(f"{'':<8} -> {finding.advice}")
+    return "\n".join(lines)

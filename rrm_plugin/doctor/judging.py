@@ -1,0 +1,147 @@
+"""The settings, and the judge itself: three sums in both orders show whether it answers, decides and is consistent.
+
+Sums, because any judge that is worth its calls knows which of two is right, the miniature one too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rrm_plugin.config import CONFIG_VARIABLE
+from rrm_plugin.doctor.findings import Finding, failed, fine, warned
+from rrm_plugin.errors import RRMError
+from rrm_plugin.reward import RRMJudge
+from rrm_plugin.training.reward import REWARD_VARIABLE, RewardRule
+from rrm_plugin.types import Judgement, Reason, Verdict
+
+__all__ = ["OPENRLHF_LIMIT", "check_judge", "check_settings"]
+
+OPENRLHF_LIMIT = 180.0
+"""Seconds after which OpenRLHF's HTTP client gives up."""
+
+PROBES = (("37+85=?", "122", "112"), ("48+27=?", "65", "75"), ("12+34=?", "46", "47"))
+RIGHT = (Verdict.FIRST, Verdict.SECOND, Verdict.FIRST)
+
+ADVICE = {
+    Reason.UNREACHABLE: "start the server, or correct `engine`; from the trainer's machine, not from yours",
+    Reason.TIMEOUT: "raise `timeout`, lower `concurrency`, or give the judge more GPUs",
+    Reason.RATE_LIMITED: "lower `concurrency`, or ask the provider for a higher limit",
+    Reason.REJECTED: "read the message: often `model` is not what the server calls it, or the context is too short",
+    Reason.CUT_OFF: "raise `max_tokens`, and the server's context length with it",
+    Reason.NO_VERDICT: "the judge does not answer in the form of `prompt`: choose the preset that it was trained with",
+    Reason.INVALID: "the judge does not answer in the form of `prompt`: choose the preset that it was trained with",
+    Reason.BAD_REPLY: "what answers is no OpenAI-compatible server: correct `engine`",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """One sum in one order."""
+
+    judgement: Judgement
+    right: Verdict
+
+
+def check_settings(path: str | None) -> list[Finding]:
+    """Findings on the settings files, without a call of the judge."""
+    findings = []
+    named = path or os.environ.get(CONFIG_VARIABLE)
+    if named:
+        source = "the settings file" if path else CONFIG_VARIABLE
+        try:
+            RRMJudge.from_config(path).close()
+            findings.append(fine(source, f"{named} describes a judge"))
+        except RRMError as error:
+            findings.append(failed(source, str(error), "correct the file; docs/judge.md lists the settings"))
+    if os.environ.get(REWARD_VARIABLE):
+        try:
+            RewardRule.from_environment()
+            findings.append(fine(REWARD_VARIABLE, "describes the reward of a judge's training"))
+        except RRMError as error:
+            findings.append(failed(REWARD_VARIABLE, str(error), "correct the file; see docs/training.md"))
+    return findings
+
+
+def check_judge(judge: RRMJudge, group_size: int | None = None) -> list[Finding]:
+    """Findings on a judge that is asked: six calls.
+
+    Args:
+        group_size: responses to a prompt in the run; with it the time that a group takes is looked at too.
+
+    Raises:
+        ConfigError: a setting cannot work.
+    """
+    probes = asyncio.run(_asked(judge))
+    decided = [probe for probe in probes if probe.judgement.verdict is not None]
+    findings = [_of_answers(probes), *([_of_quality(decided)] if decided else [])]
+    if group_size is not None:
+        findings += _of_groups(judge, group_size, [probe.judgement for probe in probes])
+    return findings
+
+
+async def _asked(judge: RRMJudge) -> list[Probe]:
+    both = [
+        probe
+        for (prompt, first, second), right in zip(PROBES, RIGHT, strict=True)
+        for probe in ((prompt, first, second, right), (prompt, second, first, right.swapped))
+    ]
+    judgements = await asyncio.gather(*(judge.acompare(*texts) for *texts, _ in both))
+    return [Probe(judgement=judgement, right=right) for judgement, (*_, right) in zip(judgements, both, strict=True)]
+
+
+def _of_answers(probes: Sequence[Probe]) -> Finding:
+    silent = [probe.judgement for probe in probes if probe.judgement.verdict is None]
+    if not silent:
+        tokens = sum(probe.judgement.usage.completion_tokens for probe in probes) // len(probes)
+        return fine("the judge's answers", f"{len(probes)} of {len(probes)} calls gave a verdict; {tokens} tokens each")
+    reason = Counter(judgement.reason for judgement in silent).most_common(1)[0][0]
+    worst = next(judgement for judgement in silent if judgement.reason is reason)
+    told = f"{len(silent)} of {len(probes)} calls gave no verdict; the commonest reason: {reason}, {worst.detail}"
+    advice = ADVICE.get(reason or Reason.NO_VERDICT, "look at what it said: rrm compare '2+2=?' 4 5")
+    verdict = failed if len(silent) == len(probes) else warned
+    return verdict("the judge's answers", told, advice)
+
+
+def _of_quality(decided: Sequence[Probe]) -> Finding:
+    subject, total = "the judge's verdicts", len(decided)
+    right = sum(probe.judgement.verdict is probe.right for probe in decided)
+    first = sum(probe.judgement.verdict is Verdict.FIRST for probe in decided)
+    if total >= 4 and first in (0, total):
+        place = "first" if first else "second"
+        return warned(
+            subject,
+            f"all {total} name the response shown {place}",
+            "the judge goes by position: use another model or prompt; orders='both' only cancels it out",
+        )
+    if right < total:
+        return warned(
+            subject,
+            f"{right} of {total} sums judged right",
+            "a judge that errs on sums teaches little: is it the model, and the prompt, that you meant?",
+        )
+    return fine(subject, f"{right} of {total} sums judged right, in both orders")
+
+
+def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement]) -> list[Finding]:
+    tournament = judge.tournament
+    if size < 2 and not tournament.schedule.needs_reference:
+        return [failed("the group", "one response has nothing to be compared with", "raise the responses per prompt")]
+    players = size + tournament.schedule.needs_reference
+    calls = tournament.schedule.calls(players, tournament.orders) * tournament.votes
+    longest = max((judgement.usage.seconds for judgement in judgements), default=0.0)
+    told = f"{size} responses take up to {calls} judge calls; the longest of the calls above took {longest:.1f} s"
+    findings = [fine("the group", told)]
+    if longest > OPENRLHF_LIMIT / 2:
+        findings.append(
+            warned(
+                "the time of a call",
+                f"{longest:.0f} s, and real responses are longer than sums",
+                f"OpenRLHF's HTTP client gives up after {OPENRLHF_LIMIT:.0f} s: use its agent, "
+                "--train.agent_func_path, lower max_tokens, or give the judge more GPUs",
+            )
+        )
+    return findings

@@ -1,0 +1,247 @@
+"""What the checks find, and what they advise."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from rrm_plugin import RRMJudge
+from rrm_plugin.cli import main
+from rrm_plugin.doctor import Status, check_flags, check_installation, check_judge, check_settings, installation
+from rrm_plugin.engines import ScriptedEngine
+from rrm_plugin.errors import ConfigError, EngineError
+from rrm_plugin.types import Reason
+from tests.house.source import ROOT
+
+
+def statuses(findings):
+    return {finding.subject: finding.status for finding in findings}
+
+
+def advice(findings):
+    return " ".join(finding.advice for finding in findings)
+
+
+def right_answer(messages):
+    text = messages[-1]["content"]
+    sums = {"37+85": "122", "48+27": "75", "12+34": "46"}
+    wanted = next(result for sum_, result in sums.items() if sum_ in text)
+    first = text.partition("### Assistant 2")[0]
+    return rf"\boxed{{Assistant {1 if wanted in first.partition('### Assistant 1')[2] else 2}}}"
+
+
+# ---------------------------------------------------------------- installation
+
+
+def versions(monkeypatch, **installed):
+    def version(name):
+        if name not in installed:
+            raise importlib.metadata.PackageNotFoundError(name)
+        return installed[name]
+
+    monkeypatch.setattr(installation.importlib.metadata, "version", version)
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [("1.14.0", Status.OK), ("1.16.3", Status.OK), ("1.13.9", Status.FAILED), ("1.17.0", Status.WARNING)],
+)
+def test_versions_of_a_trainer(found, status, monkeypatch):
+    versions(monkeypatch, trl=found)
+    (finding,) = check_installation(["trl"])
+    assert finding.status is status and found in finding.told
+    assert bool(finding.advice) == (status is not Status.OK)
+
+
+def test_a_trainer_that_is_not_there(monkeypatch):
+    versions(monkeypatch)
+    (finding,) = check_installation(["openrlhf"])
+    assert finding.status is Status.FAILED and "rrm-plugin[openrlhf]" in finding.advice
+    (finding,) = check_installation([])
+    assert finding.status is Status.WARNING and "openrlhf" in finding.told
+
+
+class EntryPoint:
+    def __init__(self, error=None):
+        self.error = error
+
+    def load(self):
+        if self.error:
+            raise self.error
+
+
+@pytest.mark.parametrize(
+    ("points", "chosen", "status", "told"),
+    [
+        ([EntryPoint()], "auto", Status.OK, "found"),
+        ([], "auto", Status.FAILED, "no 'rrm'"),
+        ([EntryPoint(ImportError("no module named ray"))], "auto", Status.FAILED, "no module named ray"),
+        ([EntryPoint()], "none", Status.FAILED, "VERL_USE_EXTERNAL_PLUGINS=none"),
+        ([EntryPoint()], "other,rrm", Status.OK, "found"),
+    ],
+)
+def test_verls_entry_point(points, chosen, status, told, monkeypatch):
+    versions(monkeypatch, verl="0.9.1")
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", chosen)
+    monkeypatch.setattr(installation.importlib.metadata, "entry_points", lambda **_: points)
+    _, finding = check_installation(["verl"])
+    assert finding.status is status and told in finding.told
+
+
+# ---------------------------------------------------------------- the judge
+
+
+def test_a_judge_that_is_right():
+    with RRMJudge(engine=ScriptedEngine(right_answer)) as judge:
+        findings = check_judge(judge, group_size=8)
+    assert set(statuses(findings).values()) == {Status.OK}
+    assert "48 judge calls" in findings[-1].told
+
+
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_judge_that_goes_by_position(place):
+    with RRMJudge(engine=ScriptedEngine(lambda _: rf"\boxed{{Assistant {place}}}")) as judge:
+        findings = check_judge(judge)
+    assert statuses(findings)["the judge's verdicts"] is Status.WARNING
+    assert "position" in advice(findings)
+
+
+def test_a_judge_that_errs():
+    def wrong(messages):
+        return right_answer(messages).translate(str.maketrans("12", "21"))
+
+    with RRMJudge(engine=ScriptedEngine(wrong)) as judge:
+        findings = check_judge(judge)
+    assert "0 of 6" in findings[1].told and findings[1].status is Status.WARNING
+
+
+@pytest.mark.parametrize(
+    ("reason", "told"),
+    [(Reason.UNREACHABLE, "start the server"), (Reason.REJECTED, "model"), (Reason.TIMEOUT, "timeout")],
+)
+def test_a_judge_that_does_not_answer(reason, told):
+    def fail(messages):
+        raise EngineError("the engine's own words", reason)
+
+    with RRMJudge(engine=ScriptedEngine(fail)) as judge:
+        (finding,) = check_judge(judge)
+    assert finding.status is Status.FAILED and "the engine's own words" in finding.told and told in finding.advice
+
+
+def test_a_judge_that_speaks_another_form():
+    with RRMJudge(engine=ScriptedEngine(lambda _: "The first one is better: [[A]]")) as judge:
+        (finding,) = check_judge(judge)
+    assert finding.status is Status.FAILED and "preset" in finding.advice
+
+
+def test_a_group_of_one():
+    with RRMJudge(engine=ScriptedEngine(right_answer)) as judge:
+        assert statuses(check_judge(judge, group_size=1))["the group"] is Status.FAILED
+
+
+def test_settings_files(tmp_path, monkeypatch):
+    good, bad = tmp_path / "good.yaml", tmp_path / "bad.yaml"
+    good.write_text("engine: scripted:longer\n")
+    bad.write_text("engine: scripted:longer\nvotes: 0\n")
+    monkeypatch.delenv("RRM_CONFIG", raising=False)
+    monkeypatch.setenv("RRM_REWARD_CONFIG", str(bad))
+    findings = check_settings(str(good))
+    assert [finding.status for finding in findings] == [Status.OK, Status.FAILED]
+    monkeypatch.setenv("RRM_CONFIG", str(bad))
+    assert "votes" in check_settings(None)[0].told
+
+
+# ---------------------------------------------------------------- flags
+
+
+def flags(tmp_path, host, text):
+    (tmp_path / "file").write_text(text)
+    return check_flags(host, str(tmp_path / "file"))
+
+
+def test_the_recipes_of_this_repository_fit():
+    for host, name in (
+        ("trl", "trl/grpo_rrm.yaml"),
+        ("trl", "trl/judge_7b.yaml"),
+        ("openrlhf", "openrlhf/policy_7b.sh"),
+        ("openrlhf", "openrlhf/judge_7b.sh"),
+        ("verl", "verl/judge_7b.yaml"),
+    ):
+        findings = check_flags(host, str(ROOT / "integrations" / name))
+        assert {finding.status for finding in findings} == {Status.OK}, (name, findings)
+
+
+def test_trl_groups_that_straddle_ranks(tmp_path):
+    text = "num_generations: 8\nper_device_train_batch_size: 6\ngradient_accumulation_steps: 2\n"
+    findings = flags(tmp_path, "trl", text)
+    assert statuses(findings)["groups on ranks"] is Status.WARNING and "12 rows" in findings[1].told
+    assert statuses(flags(tmp_path, "trl", "num_generations: 1\n"))["the size of a group"] is Status.FAILED
+
+
+@pytest.mark.parametrize(
+    ("script", "subject", "status"),
+    [
+        ("--rollout.n_samples_per_prompt 1 --train.agent_func_path a.py", "the size of a group", Status.FAILED),
+        ("--rollout.n_samples_per_prompt 8 --reward.remote_url http://a/get_reward,http://b/get_reward", "the reward",
+         Status.FAILED),
+        ("--rollout.n_samples_per_prompt 8 --reward.remote_url http://a/get_reward", "replies in evaluation",
+         Status.FAILED),
+        ("--rollout.n_samples_per_prompt=4 --reward.remote_url http://a/get_reward", "replies in evaluation",
+         Status.OK),
+        ("--rollout.n_samples_per_prompt 8 --train.agent_func_path a.py --algo.dynamic_filtering_enable",
+         "dynamic filtering", Status.WARNING),
+        ("--rollout.n_samples_per_prompt 8 --train.agent_func_path a.py \\\n --algo.dynamic_filtering_enable \\\n"
+         " --algo.dynamic_filtering_range 0.001 10", "dynamic filtering", Status.OK),
+    ],
+)  # fmt: skip
+def test_openrlhf_flags(script, subject, status, tmp_path):
+    findings = flags(tmp_path, "openrlhf", f"python -m openrlhf.cli.train_ppo_ray {script}  # as it is\n")
+    assert statuses(findings)[subject] is status
+
+
+def test_verl_workers_and_manager(tmp_path):
+    text = (
+        "data: {train_batch_size: 512}\nactor_rollout_ref: {rollout: {n: 16}}\n"
+        "reward: {num_workers: 8, reward_manager: {name: rrm}}\n"
+    )
+    findings = flags(tmp_path, "verl", text)
+    assert statuses(findings)["reward workers"] is Status.FAILED and "reward.num_workers=11" in advice(findings)
+    assert statuses(flags(tmp_path, "verl", "{}"))["the reward manager"] is Status.FAILED
+
+
+@pytest.mark.parametrize(("host", "text"), [("trl", "a: [b"), ("trl", "num_generations: eight"), ("verl", "- a"), ("openrlhf", "--a 'b")])
+def test_files_that_cannot_be_read(host, text, tmp_path):
+    with pytest.raises(ConfigError):
+        flags(tmp_path, host, text)
+    with pytest.raises(ConfigError, match="nowhere"):
+        check_flags(host, str(tmp_path / "nowhere"))
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_the_command_tells_and_exits_by_what_it_found(tmp_path, monkeypatch):
+    versions(monkeypatch, trl="1.16.0", **{"rrm-plugin": "0"})
+    done = CliRunner().invoke(main, ["doctor", "--engine", "scripted:first", "--group-size", "4"])
+    assert done.exit_code == 0 and "WARNING  the judge's verdicts" in done.output and "\n         ->" in done.output
+    done = CliRunner().invoke(main, ["doctor", "--engine", "http://127.0.0.1:9/v1", "--timeout", "0.2", "--json"])
+    rows = [json.loads(line) for line in done.output.splitlines()]
+    assert done.exit_code == 1 and rows[-1]["status"] == "failed" and "127.0.0.1:9" in rows[-1]["told"]
+
+
+def test_a_recorded_verdict_does_not_hide_a_dead_server(tmp_path):
+    ledger = ["--ledger", str(tmp_path / "judge.db")]
+    CliRunner().invoke(main, ["doctor", "--engine", "scripted:first", *ledger])
+    assert not (tmp_path / "judge.db").exists()
+
+
+def test_flags_need_a_host():
+    assert CliRunner().invoke(main, ["doctor", "--offline", "--flags", "x"]).exit_code == 2
+
+
+def test_a_judge_that_cannot_be_made_is_a_finding():
+    done = CliRunner().invoke(main, ["doctor", "--engine", "scripted:nobody"])
+    assert done.exit_code == 1 and "scripted:nobody" in done.output
