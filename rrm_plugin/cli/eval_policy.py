@@ -115,7 +115,8 @@ def _files(target: Output, benchmarks: Sequence[str], options: Mapping[str, Any]
     read |= {"--config": options["config"]} if options["config"] else {}
     read |= {"--compare": options["other"]} if options["other"] else {}
     read |= settings_files({"engine": options["spec"]})
-    refuse_overlap({**target.written, **replies}, {name: os.path.expanduser(path) for name, path in read.items()})
+    here = {name: path if isinstance(path, int) else os.path.expanduser(path) for name, path in read.items()}
+    refuse_overlap({**target.written, **replies}, here)
     return replies
 
 

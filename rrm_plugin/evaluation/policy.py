@@ -177,15 +177,15 @@ class _Asker:
     async def ask(self, item: tuple[Question, int]) -> Sample:
         question, number = item
         settings = self._settings
-        prompt = settings.prompt(question)
+        prompt, sampling = settings.prompt(question), dataclasses.replace(settings.decoding, draw=number)
         engine = getattr(settings.engine, "fingerprint", settings.engine.name)
-        key = reply_key(engine, settings.style, prompt, settings.decoding, number)
+        key = reply_key(engine, settings.style, f"{question.benchmark}/{question.id}", prompt, sampling)
         about = {"benchmark": question.benchmark, "question": question.id, "sample": number}
         known = self._replies.get(key)
         if known is not None:
             return self._read(question, known, kept=True)
         try:
-            reply = await self._send(prompt)
+            reply = await self._send(prompt, sampling)
         except EngineError as error:
             self._replies.add_failure(key, about, error.reason.value, str(error))
             self._answered.note(Judgement(verdict=None, reason=error.reason, detail=str(error)))
@@ -194,8 +194,8 @@ class _Asker:
         self._replies.add(key, about, reply)
         return self._read(question, reply, kept=False)
 
-    async def _send(self, prompt: str) -> Reply:
-        engine, sampling = self._settings.engine, self._settings.decoding
+    async def _send(self, prompt: str, sampling: Sampling) -> Reply:
+        engine = self._settings.engine
         if self._settings.style == "plain":
             complete: Callable[[str, Sampling], Awaitable[Reply]] = engine.complete  # pyright: ignore
             return await complete(prompt, sampling)

@@ -26,17 +26,17 @@ from rrm_plugin.errors import ConfigError
 __all__ = ["Replies", "reply_key"]
 
 
-def reply_key(engine: str, style: str, prompt: str, sampling: Sampling, number: int) -> str:
+def reply_key(engine: str, style: str, question: str, prompt: str, sampling: Sampling) -> str:
     """Under which a reply is filed.
 
     Args:
         engine: its fingerprint.
         style: whether the prompt was sent as a chat.
+        question: of which benchmark and id; where two questions read the same, each has replies of its own.
         prompt: its text.
-        sampling: the decoding.
-        number: which of several replies to the same.
+        sampling: the decoding, with the number of the reply as its draw.
     """
-    asked = [engine, style, prompt, dataclasses.asdict(sampling), number]
+    asked = [engine, style, question, prompt, dataclasses.asdict(sampling)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:32]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 from contextlib import contextmanager
 
@@ -19,13 +20,15 @@ from rrm_plugin.types import Reason
 from tests.engines.local_servers import chat, completion, serve
 
 
+def question(n):
+    choices = ("x", "y")
+    return Question(
+        id=f"q{n}", benchmark="b", text=f"What is {n}?", choices=choices, answer=n % 2, category=f"c{n % 3}"
+    )
+
+
 def questions(count):
-    return [
-        Question(
-            id=f"q{n}", benchmark="b", text=f"What is {n}?", choices=("x", "y"), answer=n % 2, category=f"c{n % 3}"
-        )
-        for n in range(count)
-    ]
+    return [question(n) for n in range(count)]
 
 
 def run(tmp_path, script, asked=4, **settings):
@@ -68,6 +71,21 @@ def test_no_call_is_made_twice(tmp_path):
     first, again = run(tmp_path, engine, samples=3), run(tmp_path, engine, samples=3)
     assert len(calls) == 12 and all(one.kept for one in again) and not any(one.kept for one in first)
     assert [one.right for one in again] == [one.right for one in first]
+
+
+def test_questions_that_read_the_same_are_asked_each_for_itself(tmp_path):
+    calls = []
+
+    def script(messages):
+        calls.append(messages)
+        return "\\boxed{A}"
+
+    twins = [dataclasses.replace(question(0), id=name, benchmark=where) for name in "ab" for where in ("b", "c")]
+    settings = PolicyEvaluation(engine=ScriptedEngine(script), samples=2)
+    for _ in range(2):
+        with Replies(tmp_path / "replies.jsonl") as replies:
+            assert len(evaluate_policy(twins, settings, replies)) == 8
+    assert len(calls) == 8
 
 
 def test_another_setting_is_another_call(tmp_path):

@@ -78,14 +78,15 @@ def test_a_file_that_cannot_be_made(tmp_path):
 
 def test_a_key_depends_on_all_that_was_asked_with():
     sampling = Sampling(temperature=0.6)
-    base = ("http:m", "chat", "prompt", sampling, 0)
+    base = ("http:m", "chat", "gpqa/1", "prompt", sampling)
     others = [
         ("http:n", *base[1:]),
         (base[0], "plain", *base[2:]),
-        (*base[:2], "prompt ", *base[3:]),
-        (*base[:3], Sampling(temperature=0.7), 0),
-        (*base[:3], Sampling(temperature=0.6, stop=("x",)), 0),
-        (*base[:4], 1),
+        (*base[:2], "gpqa/2", *base[3:]),
+        (*base[:3], "prompt ", sampling),
+        (*base[:4], Sampling(temperature=0.7)),
+        (*base[:4], Sampling(temperature=0.6, stop=("x",))),
+        (*base[:4], Sampling(temperature=0.6, draw=1)),
     ]
-    assert len({reply_key(*asked) for asked in [base, *others]}) == 7
-    assert reply_key(*base) == reply_key("http:m", "chat", "prompt", Sampling(temperature=0.6), 0)
+    assert len({reply_key(*asked) for asked in [base, *others]}) == 8
+    assert reply_key(*base) == reply_key(*base[:4], Sampling(temperature=0.6))
