@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,7 @@ REASON = "needs OpenRLHF and the extra 'service': make test-openrlhf"
 agent = pytest.importorskip("openrlhf.utils.agent", reason=REASON, exc_type=ImportError)
 pytest.importorskip("fastapi", reason=REASON)
 
+ROOT = Path(__file__).resolve().parents[3]
 SIZE = 8
 JUDGE = {"schedule": "round_robin", "orders": "both"}
 PROMPT = "<|im_start|>user\n{}<|im_end|>\n<|im_start|>assistant\n"
@@ -139,3 +144,59 @@ def test_the_defaults_answer_before_its_client_gives_up():
 
     assert "ClientTimeout(total=180)" in inspect.getsource(agent.SingleTurnAgentExecutor._fetch_rewards_via_http)
     assert ServiceSettings().reward_deadline < ServiceSettings().reward_patience < 175
+
+
+class Served:
+    """`rrm serve` as a process of its own, to be killed."""
+
+    def __init__(self, port):
+        command = [sys.executable, "-m", "rrm_plugin.cli", "serve", "--engine", "scripted:longer", "--port", str(port)]
+        options = ["--group-size", str(SIZE), "--schedule", JUDGE["schedule"], "--orders", JUDGE["orders"]]
+        self.process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        self.address = self.process.stdout.readline().split()[-1].rstrip("/")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def free_port():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_and_started_again_in_the_middle_of_a_group_loses_nobody():
+    """Its client asks again by itself, five times a second apart."""
+
+    async def run(first, url, port):
+        early = [asyncio.ensure_future(rewarded(url, "why", number, "")) for number in range(SIZE // 2)]
+        while (await waiting(first.address)) < SIZE // 2:
+            await asyncio.sleep(0.01)
+        await asyncio.to_thread(first.kill)
+        second = await asyncio.to_thread(Served, port)
+        try:
+            late = [rewarded(url, "why", number, "") for number in range(SIZE // 2, SIZE)]
+            return await asyncio.gather(*early, *late)
+        finally:
+            await asyncio.to_thread(second.kill)
+
+    port = free_port()
+    first = Served(port)
+    try:
+        told = asyncio.run(run(first, f"{first.address}/get_reward", port))
+    finally:
+        first.kill()
+    with RRMJudge(engine=LONGER, **JUDGE) as judge:
+        offline = judge.score("why", [reply(number, "why") for number in range(SIZE)])
+    assert [one["rewards"] for one in told] == pytest.approx(offline.values, abs=1e-6)
+    assert {one["extra_logs"]["rrm_missing"] for one in told} == {0.0}
+
+
+async def waiting(address):
+    import aiohttp
+
+    async with aiohttp.ClientSession() as session, session.get(f"{address}/health") as answer:
+        return (await answer.json())["gates"]["reward"]["waiting"]
