@@ -163,7 +163,8 @@ def test_a_killed_run_repeats_no_call(tmp_path, policy, gpqa):
     arguments = ["eval-policy", gpqa, "--engine", policy.url, "--model", "m", "--concurrency", "16", "--json", str(out)]
     with subprocess.Popen([sys.executable, "-m", "rrm_plugin.cli", *arguments], stderr=subprocess.DEVNULL) as running:
         give_up = time.monotonic() + 60
-        while lines_of(replies) < 12 and time.monotonic() < give_up:
+        # All have been asked, so that none of this run's calls arrives after its end.
+        while (lines_of(replies) < 12 or len(policy.asked) < 20) and time.monotonic() < give_up:
             time.sleep(0.01)
         running.kill()
     done = lines_of(replies)
