@@ -7,8 +7,9 @@
     schedule: circulant:3
     ledger: runs/judge.db
 
-`same_as` is given there as `module:function`. Secrets do not belong in the file: engines read keys from the
-environment.
+Under `gate` stand the settings of `cohorts.Gate`, for hosts that hand out one response at a time; whoever makes a judge
+alone leaves them aside. `same_as` is given as `module:function`. Secrets do not belong in the file: engines read keys
+from the environment.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import yaml
 
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["CONFIG_VARIABLE", "import_object", "read_settings"]
+__all__ = ["CONFIG_VARIABLE", "import_object", "read_judge_settings", "read_settings"]
 
 CONFIG_VARIABLE = "RRM_CONFIG"
 """The environment variable that names the settings file."""
@@ -56,6 +57,19 @@ def read_settings(path: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     if isinstance(settings.get("same_as"), str):
         settings["same_as"] = import_object(settings["same_as"], setting="same_as")
     return settings
+
+
+def read_judge_settings(path: str | os.PathLike[str] | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a judge in a file, and those of a gate that stand there under `gate`.
+
+    Raises:
+        ConfigError: as `read_settings`; or `gate` is no mapping.
+    """
+    settings = read_settings(path)
+    gate = settings.pop("gate", None) or {}
+    if not isinstance(gate, dict):
+        raise ConfigError(f"gate must hold settings of a gate by name, not {gate!r}")
+    return settings, gate
 
 
 def import_object(name: str, setting: str) -> Any:

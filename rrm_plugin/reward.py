@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 
 from rrm_plugin import miniature
 from rrm_plugin.background import BackgroundLoop
-from rrm_plugin.config import read_settings
+from rrm_plugin.config import read_judge_settings
 from rrm_plugin.engines import Engine, Sampling
 from rrm_plugin.engines import engine as resolve_engine
 from rrm_plugin.errors import ConfigError, EngineUnavailableError, GroupError
@@ -148,7 +148,7 @@ class RRMJudge:
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] | None = None) -> RRMJudge:
         """A judge with the settings of a file, by default the one that the environment variable RRM_CONFIG names."""
-        settings = read_settings(path)
+        settings, _ = read_judge_settings(path)
         try:
             return cls(**settings)
         except ConfigError as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rrm_plugin.config import import_object, read_settings
+from rrm_plugin import RRMJudge
+from rrm_plugin.config import import_object, read_judge_settings, read_settings
 from rrm_plugin.errors import ConfigError
 
 
@@ -70,3 +71,13 @@ def test_same_as_is_imported(tmp_path):
 def test_an_object_that_cannot_be_imported_names_the_setting(name):
     with pytest.raises(ConfigError, match="same_as"):
         import_object(name, setting="same_as")
+
+
+def test_settings_of_a_gate_stand_apart_and_do_not_disturb_a_judge(tmp_path):
+    file = tmp_path / "judge.yaml"
+    file.write_text("engine: scripted:longer\ngate:\n  deadline: 5\n")
+    assert read_judge_settings(file) == ({"engine": "scripted:longer"}, {"deadline": 5})
+    RRMJudge.from_config(file).close()
+    file.write_text("gate: 5")
+    with pytest.raises(ConfigError, match="gate must hold"):
+        read_judge_settings(file)

@@ -17,7 +17,7 @@ import click
 from rrm_plugin import engines
 from rrm_plugin.cli.output import Source
 from rrm_plugin.cli.progress import note
-from rrm_plugin.config import read_settings
+from rrm_plugin.config import read_judge_settings
 from rrm_plugin.errors import RRMError
 from rrm_plugin.prompts import PRESETS
 from rrm_plugin.reward import RRMJudge
@@ -91,7 +91,7 @@ def judge_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """
     given = {name: value for name, value in options.items() if value is not None}
     path = given.pop("config", None)
-    filed = read_settings(path) if path else {}
+    filed = read_judge_settings(path)[0] if path else {}
     if "engine" in given:
         foreign = _foreign(filed, given["engine"])
         filed = {name: value for name, value in filed.items() if name not in foreign}

@@ -24,7 +24,7 @@ from typing import Any
 
 from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
-from rrm_plugin.config import read_settings
+from rrm_plugin.config import read_judge_settings
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.outcome_log import numbers_of
 from rrm_plugin.reward import RRMJudge
@@ -40,13 +40,13 @@ def configured_gate() -> Gate:
     Raises:
         ConfigError: a setting cannot work.
     """
-    settings = read_settings()
-    own = settings.pop("gate", None) or {}
-    judge = RRMJudge(**settings)
+    _, own = read_judge_settings()
+    judge = RRMJudge.from_config()
     try:
         return Gate(judge, **{"size": judge.num_generations, **own})
     except TypeError as error:
-        raise ConfigError(f"gate must hold settings of a gate: {error}") from error
+        judge.close()
+        raise ConfigError(f"gate in the settings file must hold settings of a gate: {error}") from error
 
 
 @dataclass(eq=False)
