@@ -156,7 +156,7 @@ def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         found = error.errors()
-        malformed = any(one["type"] in ("json_invalid", "missing_body") for one in found)
+        malformed = any(one["type"] == "json_invalid" for one in found)
         status, kind = (400, "malformed") if malformed else (422, "invalid")
         return _problem(Problem(status=status, type=kind, message=_told(found)))
 
