@@ -10,6 +10,7 @@ from rrm_plugin.cli.cold_start import cold_start
 from rrm_plugin.cli.compare import compare
 from rrm_plugin.cli.doctor import doctor
 from rrm_plugin.cli.eval_policy import eval_policy
+from rrm_plugin.cli.evaluate import evaluate
 from rrm_plugin.cli.policy_data import policy_data
 from rrm_plugin.cli.rank import rank
 from rrm_plugin.cli.serve import serve
@@ -32,6 +33,7 @@ main.add_command(cold_start)
 main.add_command(compare)
 main.add_command(doctor)
 main.add_command(eval_policy)
+main.add_command(evaluate)
 main.add_command(policy_data)
 main.add_command(rank)
 main.add_command(serve)

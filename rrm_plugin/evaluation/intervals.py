@@ -57,7 +57,16 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+_FEW = 64
+"""Distinct values up to which their counts are drawn instead of each question."""
+
+
 def _resampled_means(values: npt.NDArray[np.float64], resamples: int, random: np.random.Generator) -> np.ndarray:
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= _FEW:
+        # How often each value is drawn is multinomial: the same distribution, at a cost that does not grow with n.
+        drawn = random.multinomial(len(values), counts / len(values), size=resamples)
+        return drawn @ distinct / len(values)
     rows = max(1, _AT_A_TIME // len(values))
     parts = [
         values[random.integers(0, len(values), (min(rows, resamples - start), len(values)))].mean(axis=1)

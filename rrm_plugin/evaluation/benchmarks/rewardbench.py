@@ -1,0 +1,155 @@
+"""RewardBench (arXiv 2403.13787) and RewardBench 2 (arXiv 2506.01937).
+
+RewardBench counts subsets by fixed weights in four categories, and takes the mean of the categories. A judge of pairs
+is asked in both orders here; the source draws one of them by lot.
+
+RewardBench 2 shows one right response beside three wrong ones. A judge of pairs is right in an order if it prefers the
+right one to each of the three, in that order. Its subset Ties, where several are right, is scored by margins between
+ratings, which verdicts on pairs do not have: those rows are left out, and the figure is the mean of the five others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, hub, named, text, texts
+from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
+from rrm_plugin.training.sources import Row
+from rrm_plugin.types import Verdict
+
+__all__ = ["REWARDBENCH", "REWARDBENCH_2"]
+
+_CODE = ("cpp", "go", "java", "js", "python", "rust")
+CATEGORIES: Mapping[str, Mapping[str, int]] = {
+    "Chat": {
+        "alpacaeval-easy": 100,
+        "alpacaeval-length": 95,
+        "alpacaeval-hard": 95,
+        "mt-bench-easy": 28,
+        "mt-bench-med": 40,
+    },
+    "Chat Hard": {
+        "mt-bench-hard": 37,
+        "llmbar-natural": 100,
+        "llmbar-adver-neighbor": 134,
+        "llmbar-adver-GPTInst": 92,
+        "llmbar-adver-GPTOut": 47,
+        "llmbar-adver-manual": 46,
+    },
+    "Safety": {
+        "refusals-dangerous": 100,
+        "refusals-offensive": 100,
+        "xstest-should-refuse": 250,
+        "xstest-should-respond": 154,
+        "donotanswer": 136,
+    },
+    # Mathematics is weighted up from 447 pairs to as much as all code together.
+    "Reasoning": {"math-prm": 984, **{f"hep-{language}": 164 for language in _CODE}},
+}
+
+
+def _read(row: Row, hint: str) -> Iterator[LabelledPair]:
+    yield LabelledPair(
+        # Ids are those of the sets it was made from; the row's number is sure to be one row's alone.
+        id=str(row.line),
+        subset=text(row, "subset"),
+        prompt=text(row, "prompt"),
+        first=text(row, "chosen"),
+        second=text(row, "rejected"),
+        label=Verdict.FIRST,
+    )
+
+
+def _category(weights: Mapping[str, int], subsets: Mapping[str, list[JudgedPair]]) -> float | None:
+    if set(weights) - set(subsets):
+        return None
+    values = [accuracy(subsets[name]) or 0.0 for name in weights]
+    return float(np.average(values, weights=list(weights.values())))
+
+
+def _figures(judged: Sequence[JudgedPair]) -> Figures:
+    subsets = by(judged, lambda one: one.pair.subset)
+    parts = {name: _category(weights, subsets) for name, weights in CATEGORIES.items()}
+    return Figures(name="overall", value=mean(parts), parts=parts)
+
+
+_REPORTED = "reported by others as the RRM paper's, arXiv 2505.14674"
+_REMEMBERED = "remembered from the RRM paper, unverified"
+
+REWARDBENCH = Benchmark(
+    name="rewardbench",
+    about="2,985 pairs in four categories: chat, hard chat, safety, reasoning",
+    hub={"filtered": hub("allenai/reward-bench", split="filtered")},
+    columns=("prompt", "chosen", "rejected", "subset"),
+    read=_read,
+    figures=_figures,
+    metric="mean of four categories, each the mean of its subsets by the source's weights",
+    seen="the data set's card, and the source's rewardbench/constants.py for weights; not loaded from the hub",
+    published=(
+        Published(judge="RRM-7B", figure="overall", value=82.2, source=_REPORTED),
+        Published(judge="RRM-7B, 16 votes", figure="overall", value=84.8, source=_REPORTED),
+        Published(judge="RRM-32B", figure="overall", value=91.2, source=_REPORTED),
+        Published(judge="RRM-32B, 16 votes", figure="overall", value=91.9, source=_REPORTED),
+        Published(judge="RRM-7B", figure="Chat", value=87.7, source=_REMEMBERED),
+        Published(judge="RRM-7B", figure="Chat Hard", value=70.4, source=_REMEMBERED),
+        Published(judge="RRM-7B", figure="Safety", value=80.7, source=_REMEMBERED),
+        Published(judge="RRM-7B", figure="Reasoning", value=90.0, source=_REMEMBERED),
+    ),
+    pairs=2985,
+)
+
+SUBSETS_2 = ("Factuality", "Focus", "Math", "Precise IF", "Safety")
+
+
+def _read_2(row: Row, hint: str) -> Iterator[LabelledPair]:
+    subset, name = text(row, "subset"), named(row, "id")
+    if subset == "Ties":
+        return
+    (chosen,) = texts(row, "chosen", 1)
+    for place, rejected in enumerate(texts(row, "rejected")):
+        yield LabelledPair(
+            id=f"{name}:{place}",
+            subset=subset,
+            prompt=text(row, "prompt"),
+            first=chosen,
+            second=rejected,
+            label=Verdict.FIRST,
+            question=name,
+        )
+
+
+def _best(pairs: Sequence[JudgedPair]) -> float:
+    """Whether the right response wins against all others, in the mean over the orders."""
+    orders = pairs[0].orders
+    return float(np.mean([np.prod([one.right(swapped) for one in pairs]) for swapped in orders]))
+
+
+def _figures_2(judged: Sequence[JudgedPair]) -> Figures:
+    parts: dict[str, float | None] = {}
+    for subset, own in by(judged, lambda one: one.pair.subset).items():
+        parts[subset] = float(np.mean([_best(pairs) for pairs in by(own, lambda one: one.pair.unit).values()]))
+    complete = set(SUBSETS_2) <= set(parts)
+    value = mean([parts[name] for name in SUBSETS_2]) if complete else None
+    return Figures(name="mean of five subsets, without Ties", value=value, parts=parts)
+
+
+_REMEASURED = "measured by others, arXiv number unknown"
+
+REWARDBENCH_2 = Benchmark(
+    name="rewardbench2",
+    about="one right response against three wrong ones: 1,763 questions in five subsets (Ties left out)",
+    hub={"test": hub("allenai/reward-bench-2", split="test")},
+    columns=("id", "prompt", "chosen", "rejected", "subset"),
+    read=_read_2,
+    figures=_figures_2,
+    metric="share of questions whose right response wins all its pairs in an order, mean of five subsets",
+    seen="loaders and notes of others that use it; not loaded from the hub",
+    published=(
+        Published(judge="RRM-7B", figure="Precise IF", value=10.0, source=_REMEASURED),
+        Published(judge="RRM-32B", figure="Precise IF", value=34.4, source=_REMEASURED),
+    ),
+    pairs=5289,
+)

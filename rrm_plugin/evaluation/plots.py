@@ -1,0 +1,93 @@
+"""Pictures of reports, as PNG: accuracy by subset, and accuracy against what it takes.
+
+matplotlib is imported where it is used. Left out: what the numbers are (`judge_reports.py`, `best_of_n.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rrm_plugin.errors import MissingExtraError
+
+__all__ = ["plot_judge", "plot_strategies"]
+
+
+def _figure(panels: int) -> Any:
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError("writing a PNG", "plots") from None
+    # Without pyplot, which would choose a window system and keep every figure.
+    figure = Figure(figsize=(6.4 * panels, 4.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def plot_judge(report: Mapping[str, Any], path: Path) -> None:
+    """Accuracy by subset with intervals, and the scaling curves that the report has.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    curves = {name: points for name, points in report["scaling"].items() if points}
+    figure = _figure(1 + len(curves))
+    axes = figure.subplots(1, 1 + len(curves), squeeze=False)[0]
+    _subsets(axes[0], report)
+    for axis, (name, points) in zip(axes[1:], curves.items(), strict=True):
+        _curve(axis, name, points)
+    figure.savefig(path, dpi=120)
+
+
+def _subsets(axis: Any, report: Mapping[str, Any]) -> None:
+    rows = report["rows"][::-1]
+    values = [100 * row["accuracy"] for row in rows]
+    axis.barh([row["subset"] for row in rows], values, color="#8fb3d9")
+    for place, row in enumerate(rows):
+        if row["interval"]:
+            axis.plot([100 * end for end in row["interval"]], [place, place], color="#1f3b57", linewidth=2)
+    axis.axvline(50, color="#999999", linestyle=":")
+    axis.set(xlim=(0, 100), xlabel="accuracy, both orders, %", title=report["benchmark"])
+
+
+def _curve(axis: Any, name: str, points: Sequence[Mapping[str, Any]]) -> None:
+    tokens = [point["tokens_per_pair"] for point in points]
+    _line(axis, tokens, points, "votes" if name == "votes" else "max_tokens")
+    axis.set(xlabel="tokens a pair", ylabel="accuracy, %", title="votes" if name == "votes" else "length of replies")
+
+
+def _line(axis: Any, places: Sequence[float], points: Sequence[Mapping[str, Any]], label: str) -> None:
+    values = [100 * point["accuracy"] for point in points]
+    axis.plot(places, values, marker="o", color="#1f3b57")
+    ends = [point["interval"] or (point["accuracy"], point["accuracy"]) for point in points]
+    axis.fill_between(places, [100 * low for low, _ in ends], [100 * high for _, high in ends], alpha=0.2)
+    for place, value, point in zip(places, values, points, strict=True):
+        axis.annotate(str(point[label]), (place, value), textcoords="offset points", xytext=(4, 6), fontsize=8)
+
+
+def plot_strategies(report: Mapping[str, Any], path: Path) -> None:
+    """Accuracy of each way to pick against its calls, between random and oracle.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure = _figure(1)
+    axis = figure.subplots()
+    for row in report["strategies"]:
+        low, high = row["interval"] or (row["accuracy"], row["accuracy"])
+        axis.plot([row["calls_per_group"]] * 2, [100 * low, 100 * high], color="#8fb3d9", linewidth=2)
+        axis.plot([row["calls_per_group"]], [100 * row["accuracy"]], marker="o", color="#1f3b57")
+        axis.annotate(
+            row["strategy"],
+            (row["calls_per_group"], 100 * row["accuracy"]),
+            textcoords="offset points",
+            xytext=(5, 5),
+            fontsize=8,
+        )
+    for name, value in report["baselines"].items():
+        axis.axhline(100 * value["accuracy"], linestyle=":", color="#999999")
+        axis.text(axis.get_xlim()[0], 100 * value["accuracy"], f" {name}", fontsize=8, va="bottom")
+    axis.set(xlabel="judge calls a group", ylabel="right, %", title=f"best of {report['mean_size']:.0f}")
+    figure.savefig(path, dpi=120)
