@@ -27,13 +27,14 @@ import click
 import yaml
 from click.testing import CliRunner
 
-from rrm_plugin import RRMJudge, metrics, shaping, types
+from rrm_plugin import RRMJudge, metrics, outcome_log, shaping, types
 from rrm_plugin import reducers as reducing
 from rrm_plugin.cli import main as rrm
+from rrm_plugin.cohorts import Gate
 from rrm_plugin.evaluation import answers
 from rrm_plugin.prompts import PRESETS
 from rrm_plugin.schedules import schedule
-from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering
+from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering, questions
 from rrm_plugin.training.sources import RejectReason
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -287,10 +288,13 @@ TABLES: dict[str, Callable[[], str]] = {
     "reward-rule": lambda: settings_of(RewardRule),
     "training-reward": lambda: settings_of(JudgeTrainingReward),
     "training-metrics": lambda: listed(batches, "judge/", ["metric", "meaning"]),
+    "question-readers": lambda: listed(questions, "prompt  ", ["keys", "read by"]),
     "answer-reasons": lambda: table(
         ["reason", "what it means"],
         [[f"`{answers.AnswerReason[name].value}`", text] for name, text in _attribute_docs(answers.AnswerReason)],
     ),
+    "outcome-log": lambda: listed(outcome_log, "rrm_", ["number", "meaning"]),
+    "gate-settings": lambda: settings_of(Gate),
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),
     "vllm-options": _engine("VllmEngine"),

@@ -1,7 +1,7 @@
 """The way from a reward-loop worker to the broker, which is a named Ray actor of the run.
 
 Whoever comes first makes it, and whoever finds it dead makes it anew and brings its member again, so that groups come
-together again; with a ledger no call is paid twice. It outlives the worker that made it, and ends when it has none left.
+together again; with a ledger no call is paid twice. It outlives the worker that made it, and ends with the last one.
 """
 
 from __future__ import annotations

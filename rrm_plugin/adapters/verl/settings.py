@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rrm_plugin.config import CONFIG_VARIABLE, read_settings
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
 
 __all__ = ["PolicySettings", "policy_settings"]
 
@@ -63,24 +62,20 @@ def policy_settings(config: Any, router_address: str | None = None) -> PolicySet
 
     Args:
         config: verl's, as its reward managers get it.
-        router_address: where verl serves the model of `reward.reward_model`, if it does.
+        router_address: where verl serves the model of `reward.reward_model`, if it does: that is the judge then,
+            whatever the file says of engine and model.
 
     Raises:
         ConfigError: there is no file of settings and verl serves no judge, or the file cannot be read.
     """
     served = {} if router_address is None else _served(config, router_address)
-    if served and not os.environ.get(CONFIG_VARIABLE):
-        judge = dict(served)
-    else:
-        judge = _without_extras(served | read_settings())
-    gate = judge.pop("gate", None) or {}
-    if not isinstance(gate, Mapping):
-        raise ConfigError(f"gate must be a mapping of settings of a gate, not {gate!r}")
+    needs_no_file = served and not os.environ.get(CONFIG_VARIABLE)
+    judge, gate = ({}, {}) if needs_no_file else read_judge_settings()
     rollout = config.actor_rollout_ref.rollout
     size = int(rollout.n)
     return PolicySettings(
-        judge=judge,
-        gate=dict(gate),
+        judge=_without_extras(judge | served),
+        gate=gate,
         size=size,
         validation_size=int(rollout.val_kwargs.n),
         workers=int(config.reward.num_workers),
