@@ -34,7 +34,7 @@ INSTRUCTIONS = 300
 def half_width(questions: int, accuracy: float) -> float:
     """Of the interval, in points, for one reply to each question."""
     right = round(questions * accuracy)
-    interval = bootstrap_interval(np.repeat([1.0, 0.0], [right, questions - right]), resamples=4000)
+    interval = bootstrap_interval(np.repeat([1.0, 0.0], [right, questions - right]))
     assert interval is not None
     return 100 * (interval[1] - interval[0]) / 2
 
@@ -62,7 +62,7 @@ def paired() -> str:
             turned = round(questions * share)
             gained = round((turned + questions * (REPORTED[1] - REPORTED[0]) / 100) / 2)
             values = np.repeat([1.0, -1.0, 0.0], [gained, turned - gained, questions - turned])
-            interval = bootstrap_interval(values, resamples=4000)
+            interval = bootstrap_interval(values)
             assert interval is not None
             cells.append(f"± {100 * (interval[1] - interval[0]) / 2:.1f}")
         rows.append([f"`{name}`", *cells])

@@ -36,10 +36,10 @@ __all__ = ["policy_data"]
 def policy_data(sources: Sequence[str], out: Path, **options: Any) -> None:
     """Make rows to train a policy on with a judge as its only reward, for TRL, OpenRLHF and verl.
 
-    IN is a file (JSONL, also .gz, or Parquet), or a data set of the Hugging Face hub as owner/name?split=train; NAME=IN
-    names it. What is asked stands in the column question, problem, prompt, instruction or messages; --columns maps
-    others. Of a conversation all up to the last question is taken. Nothing else of a row but its id reaches OUT: no
-    answer, no label.
+    IN is a file (JSONL, also .gz, Parquet or CSV), or a data set of the Hugging Face hub as owner/name?split=train;
+    NAME=IN names it. What is asked stands in the column question, problem, prompt, instruction or messages; --columns
+    maps others. Of a conversation all up to the last question is taken. Nothing else of a row but its id reaches OUT:
+    no answer, no label.
 
     What is not used stands in the rejects file, each row with file, line, column and reason.
     """

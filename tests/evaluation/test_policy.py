@@ -215,6 +215,19 @@ def test_a_server_is_asked_for_its_model_before_replies_are_filed(tmp_path):
     assert all(one.kept for one in samples)
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_model_in_this_process_is_asked(tmp_path):
+    pytest.importorskip("transformers", reason="loads a model")
+    from rrm_plugin.engines import TransformersEngine
+    from tests.tiny import save_tiny_model
+
+    engine = TransformersEngine(str(save_tiny_model(tmp_path / "model")), device="cpu")
+    samples = run(tmp_path, engine, asked=2, samples=2, sampling=Sampling(max_tokens=6))
+    assert len(samples) == 4 and not any(one.failed for one in samples)
+    assert {one.reason for one in samples} <= {"no_answer", "cut_off"}, "random weights name no choice"
+    assert all(0 < one.completion_tokens <= 6 and one.prompt_tokens > 20 for one in samples)
+
+
 def test_an_engine_may_say_that_a_reply_was_cut_off(tmp_path):
     reply = Reply(text="Well, \\boxed{A", finished=False, prompt_tokens=5, completion_tokens=9, seconds=0)
     (sample,) = run(tmp_path, lambda _: reply, asked=1)
