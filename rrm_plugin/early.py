@@ -83,4 +83,4 @@ class EarlyMatches:
     def _begin(self, match: Match) -> None:
         shown = self._seated[match.first], self._seated[match.second]
         if shown not in self._begun:
-            self._begun[shown] = asyncio.ensure_future(self._tournament.judge_match(self._query, *shown, match))
+            self._begun[shown] = asyncio.ensure_future(self._tournament.looks.first_look(self._query, *shown, match))

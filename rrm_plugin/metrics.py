@@ -10,6 +10,7 @@ without data (no pair seen in both orders, say) is left out rather than invented
     rrm/verdict_rate           share of the calls that ended in a verdict; below 0.9 the rewards rest on few matches
     rrm/no_verdict/<reason>    share of the calls without one, by reason; `cut_off` asks for more max_tokens
     rrm/forced_rate            share of the calls whose thinking ran out and that were made to state a verdict
+    rrm/escalated_rate         share of the calls that looked a second time, longer, at a pair that was in doubt
     rrm/order_agreement        share of the pairs on which both orders agree; a coin gets 0.5, a judge that sees only
                                positions 0
     rrm/first_rate             share of decided matches won by the response shown first; 0.5 is unbiased
@@ -88,6 +89,7 @@ def _of_ballots(scores: Sequence[Scores]) -> dict[str, float]:
     metrics = {
         "verdict_rate": sum(ballot.verdict is not None for ballot in ballots) / total,
         "forced_rate": sum(ballot.forced for ballot in ballots) / total,
+        "escalated_rate": sum(ballot.escalated for ballot in ballots) / total,
     }
     return metrics | {f"no_verdict/{reason.value}": count / total for reason, count in sorted(reasons.items())}
 

@@ -29,6 +29,7 @@ from rrm_plugin.engines import engine as resolve_engine
 from rrm_plugin.errors import ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
+from rrm_plugin.looks import Early
 from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
 from rrm_plugin.reducers import Reducer
@@ -38,7 +39,7 @@ from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
 from rrm_plugin.shaping import Shaping
 from rrm_plugin.shaping import shaping as resolve_shaping
-from rrm_plugin.tournament import Early, SameAs, Tournament
+from rrm_plugin.tournament import SameAs, Tournament
 from rrm_plugin.trainer_log import report
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
@@ -67,6 +68,8 @@ class RRMJudge:
         shaping: what turns scores into rewards: raw, z_score, rank, unit_interval, length_adjusted:0.5, or several in a
             list.
         temperature, top_p, max_tokens: the judge's decoding; the defaults are the paper's.
+        first_tokens: tokens of a first, short look at each pair; only where its orders disagree, or there is no
+            verdict, it is judged again with max_tokens. None judges once.
         num_generations: responses per prompt in a trainer's batch; TRL's trainers are asked for it, others may need it
             given.
         same_as: key of a response's text; equal keys are judged once (the extracted final answer, say).
@@ -98,6 +101,7 @@ class RRMJudge:
         temperature: float = 0.6,
         top_p: float = 1.0,
         max_tokens: int = 8192,
+        first_tokens: int | None = None,
         num_generations: int | None = None,
         same_as: SameAs | None = None,
         reference_column: str = "reference",
@@ -117,6 +121,8 @@ class RRMJudge:
         _check(
             "num_generations", num_generations, num_generations is None or _counts(num_generations), "a number from 1"
         )
+        fits = first_tokens is None or (_counts(first_tokens) and first_tokens < max_tokens)
+        _check("first_tokens", first_tokens, fits, f"a number of tokens below max_tokens={max_tokens}")
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
         if model == miniature.NAME and engine == "transformers":
             model, prompt, engine_options = miniature.settings(prompt, engine_options)
@@ -135,6 +141,7 @@ class RRMJudge:
             seed=seed,
             same_as=same_as,
             keep_thinking=keep_thinking,
+            first_tokens=first_tokens,
         )
         self.shaping = resolve_shaping(shaping)
         self.num_generations = num_generations

@@ -9,22 +9,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable, Hashable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from rrm_plugin import consistency
 from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
+from rrm_plugin.looks import Early, Looks, Shown, majority_of, together
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
 from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper
-from rrm_plugin.types import Group, Judgement, Match, Prompt, Response, Scores, Usage, Verdict
+from rrm_plugin.types import Group, Judgement, Match, Prompt, Response, Scores, Usage
 
-__all__ = ["Early", "SameAs", "Tournament", "majority_of"]
+__all__ = ["SameAs", "Tournament"]
 
 logger = logging.getLogger(__name__)
 
@@ -42,18 +43,6 @@ other.
 """
 
 
-class Early(Protocol):
-    """Matches of a group that are being judged before the group is whole; `early.py` makes them."""
-
-    def take(self, first: Guarded, second: Guarded) -> Awaitable[Judgement] | None:
-        """The judgement of these two texts in this order, once; None where it was not begun."""
-        ...
-
-    def close(self) -> Usage:
-        """Ends what was not taken, and says what it took; again as often as asked."""
-        ...
-
-
 @dataclass(frozen=True, kw_only=True)
 class Tournament:
     """A judge, who meets whom, and how verdicts become scores.
@@ -67,6 +56,8 @@ class Tournament:
         seed: of all that is drawn at random; together with a group's texts it decides every draw.
         same_as: widens what counts as the same response.
         keep_thinking: show the judge what responses hold between thinking tags, too.
+        first_tokens: most tokens of a first look at each match; the judge's own limit is then that of the second look,
+            which a pair gets where its orders disagree or one has no verdict. None looks once.
     """
 
     judge: PairJudge
@@ -77,6 +68,7 @@ class Tournament:
     seed: int = 0
     same_as: SameAs | None = None
     keep_thinking: bool = False
+    first_tokens: int | None = None
 
     async def score(self, groups: Iterable[Group]) -> list[Scores]:
         """Scores of each group, in the order given; the groups are played side by side.
@@ -90,7 +82,7 @@ class Tournament:
             async with places:
                 return await self.score_group(group)
 
-        return await _together(score_in_turn(group) for group in groups)
+        return await together(score_in_turn(group) for group in groups)
 
     async def score_group(self, group: Group, early: Early | None = None) -> Scores:
         """Scores of one group. What goes wrong with it stands in `Scores.error`.
@@ -126,10 +118,9 @@ class Tournament:
         """
         query, one, other = self.prepare_query(prompt), self.prepare(first), self.prepare(second)
         if not both_orders:
-            return await self.judge_match(query, one, other, None)
-        straight, swapped = await _together(
-            [self.judge_match(query, one, other, None), self.judge_match(query, other, one, None)]
-        )
+            (judgement,) = await self.looks.settled(query, [Shown(one, other)])
+            return judgement
+        straight, swapped = await self.looks.settled(query, [Shown(one, other), Shown(other, one)])
         both = majority_of([straight, _turned(swapped)])
         missing = next((one for one in (straight, swapped) if one.verdict is None), None)
         # One order alone could be the judge's liking for a position, which is what showing both is to rule out.
@@ -183,19 +174,10 @@ class Tournament:
             schedule = schedule.among(player_of)
         return schedule.start(players, self.orders, _generator(self.seed, query, players))
 
-    async def judge_match(self, query: Guarded, first: Guarded, second: Guarded, match: Match | None) -> Judgement:
-        """The judgement of one match, by majority where several votes are cast.
-
-        Votes are cast in waves, each just large enough that it could settle the majority.
-        """
-        if self.votes == 1:
-            return await self.judge.judge(query, first, second, match)
-        ballots: list[Judgement] = []
-        while wave := _votes_needed(ballots, self.votes):
-            numbers = range(len(ballots), len(ballots) + wave)
-            calls = (self.judge.judge(query, first, second, match, vote) for vote in numbers)
-            ballots += await _together(calls)
-        return majority_of(ballots)
+    @property
+    def looks(self) -> Looks:
+        """How a single match is judged."""
+        return Looks(judge=self.judge, votes=self.votes, first_tokens=self.first_tokens)
 
     def _enter(self, group: Group) -> _Entry | str:
         """Who plays: the distinct responses, and a given reference last. A text where nobody can."""
@@ -224,17 +206,24 @@ class Tournament:
         stepper = self.start(entry.query, entry.player_of, len(entry.players))
         judgements: list[Judgement] = []
         while matches := stepper.next_matches(judgements):
-            judgements += await _together(self._judged(entry, match, early) for match in matches)
+            judgements += await self._round(entry, matches, early)
         return judgements
 
-    async def _judged(self, entry: _Entry, match: Match, early: Early | None) -> Judgement:
-        first, second = entry.players[match.first], entry.players[match.second]
-        begun = early.take(first, second) if early else None
-        if begun is None:
-            return await self.judge_match(entry.query, first, second, match)
-        judgement = await begun
-        votes = tuple(replace(vote, match=match) for vote in judgement.votes)
-        return replace(judgement, match=match, votes=votes)
+    async def _round(self, entry: _Entry, matches: Sequence[Match], early: Early | None) -> list[Judgement]:
+        """In the order of the matches; those of one pair wait for each other and for nobody else."""
+        places: dict[tuple[int, int], list[int]] = defaultdict(list)
+        for place, match in enumerate(matches):
+            places[match.pair].append(place)
+        shown = [Shown(entry.players[match.first], entry.players[match.second], match) for match in matches]
+        pairs = await together(
+            self.looks.settled(entry.query, [shown[place] for place in own], early) for own in places.values()
+        )
+        judged = {
+            place: judgement
+            for own, judgements in zip(places.values(), pairs, strict=True)
+            for place, judgement in zip(own, judgements, strict=True)
+        }
+        return [judged[place] for place in range(len(matches))]
 
     def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement], unused: Usage) -> Scores:
         players = len(entry.players)
@@ -272,6 +261,7 @@ class Tournament:
             "engine": self.judge.engine.name,
             "temperature": self.judge.sampling.temperature,
             "max_tokens": self.judge.sampling.max_tokens,
+            "first_tokens": self.first_tokens,
             "seed": self.seed,
         }
 
@@ -299,26 +289,6 @@ class _Entry:
         self.player_of = [(player - 1) % len(self.players) for player in self.player_of[1:]]
 
 
-def majority_of(ballots: Sequence[Judgement]) -> Judgement:
-    """One judgement of several votes on the same match.
-
-    The verdict with most votes; an even split is a tie, since it was measured; votes without a verdict do not count,
-    and where there is no other, the commonest reason stands. Text and engine are those of the first vote that says what
-    the majority says.
-    """
-    counted = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
-    usage = sum((ballot.usage for ballot in ballots), Usage())
-    if not counted:
-        reason = Counter(ballot.reason for ballot in ballots).most_common(1)[0][0]
-        speaker = next(ballot for ballot in ballots if ballot.reason is reason)
-        return replace(speaker, key="", usage=usage, votes=tuple(ballots))
-    most = max(counted.values())
-    leaders = [verdict for verdict, count in counted.items() if count == most]
-    verdict = leaders[0] if len(leaders) == 1 else Verdict.TIE
-    speaker = next((ballot for ballot in ballots if ballot.verdict is verdict), ballots[0])
-    return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots))
-
-
 def _silence(ballots: Sequence[Judgement]) -> str | None:
     """What to say of a group none of whose calls came to a verdict."""
     if not ballots or any(ballot.verdict is not None for ballot in ballots):
@@ -335,28 +305,6 @@ def _turned(judgement: Judgement) -> Judgement:
     verdict = judgement.verdict and judgement.verdict.swapped
     detail = "said of the two in the other order" if verdict else judgement.detail
     return replace(judgement, verdict=verdict, votes=votes, detail=detail)
-
-
-def _votes_needed(ballots: Sequence[Judgement], votes: int) -> int:
-    """How many more votes to cast at once: the fewest that can settle the majority, none when it is settled."""
-    rest = votes - len(ballots)
-    counts = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
-    ordered = [*sorted(counts.values(), reverse=True), 0, 0]
-    lead = ordered[0] - ordered[1]
-    return 0 if lead > rest else min(rest, (rest - lead) // 2 + 1)
-
-
-async def _together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
-    """All results in order; the first error ends the calls that still run, rather than leaving them to run on
-    unseen.
-    """
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        raise
 
 
 def _generator(seed: int, query: Guarded, players: int) -> np.random.Generator:

@@ -182,6 +182,8 @@ class Judgement:
     """Whether it was read from a ledger and cost nothing now."""
     forced: bool = False
     """Whether the thinking ran into its limit and the engine was made to state a verdict."""
+    escalated: bool = False
+    """Whether a first, short look left the pair in doubt and this is the second, long one; its usage is of both."""
     key: str = ""
     """Where a ledger holds the record of this call; empty without a ledger, and for a majority of votes."""
     votes: tuple[Judgement, ...] = ()

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.judge import PairJudge
+from rrm_plugin.looks import majority_of
 from rrm_plugin.prompts import load_prompt
 from rrm_plugin.reducers import reducer
 from rrm_plugin.schedules import schedule
-from rrm_plugin.tournament import Tournament, majority_of
+from rrm_plugin.tournament import Tournament
 from rrm_plugin.types import Group, Judgement, Reason, Usage, Verdict
 
 PROMPT = load_prompt("rrm")

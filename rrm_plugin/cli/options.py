@@ -41,6 +41,11 @@ _OPTIONS = (
     click.option("--temperature", type=click.FloatRange(min=0), help="Of the judge's decoding; 0 is greedy."),
     click.option("--max-tokens", type=click.IntRange(min=1), help="Most tokens of one judge reply."),
     click.option(
+        "--first-tokens",
+        type=click.IntRange(min=1),
+        help="Tokens of a first look; a second, of --max-tokens, where orders disagree.",
+    ),
+    click.option(
         "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for one judge call, retries included."
     ),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most judge calls at a time."),

@@ -37,6 +37,7 @@ FLOORS = {
     "tournament": 3,
     "cohorts": 3,
     "early": 3,
+    "looks": 3,
     "rows": 3,
     "trainer_log": 3,
     "outcome_log": 3,
