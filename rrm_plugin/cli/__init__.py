@@ -6,6 +6,7 @@ import logging
 
 import click
 
+from rrm_plugin.cli.bon import bon
 from rrm_plugin.cli.cold_start import cold_start
 from rrm_plugin.cli.compare import compare
 from rrm_plugin.cli.doctor import doctor
@@ -29,6 +30,7 @@ def main(verbose: bool) -> None:
     )
 
 
+main.add_command(bon)
 main.add_command(cold_start)
 main.add_command(compare)
 main.add_command(doctor)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.errors import ConfigError, LedgerError
@@ -22,7 +22,9 @@ from rrm_plugin.prompts import Guarded
 from rrm_plugin.training.windows import Answered, in_order
 from rrm_plugin.types import Judgement, Usage
 
-__all__ = ["Judging", "OrdersShown", "drawn", "judge_pairs"]
+__all__ = ["Judging", "OrdersShown", "chosen", "drawn", "judge_pairs"]
+
+Item = TypeVar("Item")
 
 OrdersShown = Literal["both", "random", "fixed"]
 
@@ -63,15 +65,28 @@ class Judging:
         """In which orders a pair is shown; True is the swapped one."""
         if self.orders == "both":
             return (False, True)
-        return (_hash(self.seed, pair, "order")[0] % 2 == 1,) if self.orders == "random" else (False,)
+        return (_hash(self.seed, "order", *pair.key)[0] % 2 == 1,) if self.orders == "random" else (False,)
+
+
+def chosen(items: Sequence[Item], most: int | None, seed: int, name: Callable[[Item], str]) -> list[Item]:
+    """At most so many of some items, in their own order; all of them without a limit.
+
+    Args:
+        items: of different names.
+        most: how many.
+        seed: with an item's name it draws the item, whatever others there are.
+        name: of an item.
+    """
+    if most is None:
+        return list(items)
+    ordered = sorted(items, key=lambda item: _hash(seed, "limit", name(item)))
+    kept = {name(item) for item in ordered[:most]}
+    return [item for item in items if name(item) in kept]
 
 
 def drawn(pairs: Sequence[LabelledPair], most: int | None, seed: int) -> list[LabelledPair]:
-    """At most so many of the pairs, drawn by a hash of seed and id, in their own order; all of them without a limit."""
-    if most is None:
-        return list(pairs)
-    kept = {pair.key for pair in sorted(pairs, key=lambda pair: _hash(seed, pair, "limit"))[:most]}
-    return [pair for pair in pairs if pair.key in kept]
+    """At most so many of the pairs, drawn by seed and id, in their own order; all of them without a limit."""
+    return chosen(pairs, most, seed, lambda pair: "\0".join(pair.key))
 
 
 def judge_pairs(
@@ -205,6 +220,5 @@ def _row(question: _Question, call: Call, judgement: Judgement, prompt: str) -> 
     }
 
 
-def _hash(seed: int, pair: LabelledPair, what: str) -> bytes:
-    text = "\0".join((str(seed), pair.subset, pair.id, what))
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+def _hash(seed: int, *words: str) -> bytes:
+    return hashlib.sha256("\0".join((str(seed), *words)).encode("utf-8", "surrogatepass")).digest()
