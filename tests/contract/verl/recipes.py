@@ -11,6 +11,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "integrations" / "verl"
 JUDGES = ("judge_7b", "judge_32b", "judge_1_5b_lora")
+POLICIES = ("policy_7b", "policy_7b_colocated", "gpqa")
 
 
 def composed(name: str, *overrides: str) -> Any:

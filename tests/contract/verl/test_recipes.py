@@ -1,4 +1,4 @@
-"""The recipes that train a judge, as far as verl can be asked without a GPU.
+"""The recipes that train a judge or a policy, as far as verl can be asked without a GPU.
 
 Its hydra composes them, its dataclasses and checks take them, its data set reads the data, its loader finds the reward.
 Not here: workers, vLLM, and so everything that only shows when it runs.
@@ -17,20 +17,14 @@ import pytest
 from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.sources import source
-from tests.contract.verl.recipes import FOLDER, JUDGES, ROOT, composed, keys, verls_own, written
-from tests.tiny import save_tiny_model
+from tests.contract.verl.recipes import FOLDER, JUDGES, POLICIES, ROOT, composed, keys, verls_own, written
 
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.utils.config", reason=REASON, exc_type=ImportError)
 omegaconf = pytest.importorskip("omegaconf", reason=REASON)
 
-OURS = ("reward.custom_reward_function.reward_kwargs.",)
+OURS = ("reward.custom_reward_function.reward_kwargs.", "actor_rollout_ref.rollout.engine_kwargs.vllm.")
 """Keys that verl reads and its own configuration does not list."""
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    return str(save_tiny_model(tmp_path_factory.mktemp("model")))
 
 
 @pytest.fixture
@@ -41,14 +35,14 @@ def without_vllm(monkeypatch):
     monkeypatch.setitem(sys.modules, ranks.__name__, ranks)
 
 
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("name", JUDGES + POLICIES)
 def test_every_key_is_verls(name):
     known = set(keys(omegaconf.OmegaConf.to_container(verls_own())))
     said = {key for key in keys(written(name)) if not key.startswith(("defaults", *OURS))}
     assert said <= known, f"verl knows no {sorted(said - known)}"
 
 
-@pytest.mark.parametrize("name", JUDGES)
+@pytest.mark.parametrize("name", JUDGES + POLICIES)
 def test_verl_accepts_it(name, model, without_vllm):
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import omega_conf_to_dataclass, validate_config
@@ -132,10 +126,82 @@ def test_its_reward_is_found_and_pays_by_the_verdict(name, monkeypatch):
     assert (never_ends["score"], never_ends["malformed"]) == (-1.0, 1.0), "the prompt had opened the thinking"
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_what_a_step_of_a_policy_is(name):
+    from verl.utils.config import omega_conf_to_dataclass
+
+    config = composed(name)
+    actor = omega_conf_to_dataclass(config.actor_rollout_ref.actor)
+    rollout = omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+    assert (config.data.train_batch_size, rollout.n, actor.ppo_mini_batch_size) == (64, 8, 64)
+    assert (rollout.prompt_length, rollout.response_length, rollout.temperature) == (1024, 4096, 1.0)
+    assert actor.use_kl_loss and (actor.kl_loss_coef, actor.kl_loss_type) == (0.001, "low_var_kl")
+    assert (config.trainer.total_training_steps, actor.optim.lr) == (200, 1e-6)
+    assert not config.trainer.val_before_train and config.trainer.test_freq < 0
+    assert rollout.prompt_length + rollout.response_length <= actor.ppo_max_token_len_per_gpu
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_is_rewarded_by_our_manager_with_the_settings_of_the_file(name, monkeypatch):
+    from verl.trainer.ppo.reward import resolve_reward_manager_cls
+
+    from rrm_plugin.adapters.verl.broker import Broker
+    from rrm_plugin.adapters.verl.settings import policy_settings
+
+    monkeypatch.setenv("RRM_CONFIG", str(FOLDER / "judge.yaml"))
+    config = composed(name)
+    assert resolve_reward_manager_cls(config).__name__ == "RRMRewardManager"
+    served = config.reward.reward_model.enable
+    found = policy_settings(config, "10.0.0.1:80" if served else None)
+    assert (found.size, found.validation_size, found.in_flight, found.starving) == (8, 1, 512, None)
+    address = "http://10.0.0.1:80/v1" if served else "http://localhost:8001/v1"
+    assert (found.judge["engine"], found.judge["model"]) == (address, "Reward-Reasoning/RRM-7B")
+    assert found.judge["concurrency"] == found.in_flight // 8 * 24, "all calls of a step"
+    Broker(found)
+
+
+def test_verl_asks_the_manager_where_it_serves_the_judge_itself():
+    """It does so where there is a custom reward function, and otherwise takes the model for one that gives scores."""
+    import inspect
+
+    from verl.experimental.reward_loop.reward_loop import RewardLoopWorker
+
+    config = composed("policy_7b_colocated")
+    assert config.reward.reward_model.enable and not config.reward.reward_model.enable_resource_pool
+    condition = "if self.config.reward.custom_reward_function.path is not None"
+    assert condition in inspect.getsource(RewardLoopWorker.compute_score)
+    assert config.reward.custom_reward_function.path == "pkg://rrm_plugin.adapters.verl"
+    limits = config.reward.reward_model.rollout
+    assert limits.prompt_length + limits.response_length == limits.max_model_len
+
+
+def test_the_policys_end_is_known_to_vllm(monkeypatch):
+    monkeypatch.setenv("PWD", str(ROOT))
+    config = composed("gpqa")
+    folder = config.actor_rollout_ref.rollout.engine_kwargs.vllm.generation_config
+    from transformers import GenerationConfig
+
+    assert GenerationConfig.from_pretrained(folder).eos_token_id == [151643, 151645]
+
+
+def test_its_data_section_reads_what_policy_data_wrote(model, tmp_path):
+    from transformers import AutoTokenizer
+    from verl.trainer.ppo.utils import create_rl_dataset
+
+    from rrm_plugin.training.questions import QuestionReading, write_questions
+
+    questions = [{"question": f"What is {n} + {n}?", "answer": str(2 * n), "id": n} for n in range(4)]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(one) + "\n" for one in questions))
+    write_questions([source(str(tmp_path / "questions.jsonl"))], tmp_path / "policy.jsonl", QuestionReading())
+    config = composed("gpqa", f"data.train_files={tmp_path}/policy.jsonl", "data.filter_overlong_prompts_workers=1")
+    dataset = create_rl_dataset(config.data.train_files, config.data, AutoTokenizer.from_pretrained(model), None)
+    assert [row["raw_prompt"][-1]["content"] for row in dataset] == [one["question"] for one in questions]
+
+
 def test_the_command_of_the_readme_composes_it():
-    commands = re.findall(r"^python -m verl\.trainer\.main_ppo (.*)$", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    commands = re.findall(r"python -m verl\.trainer\.main_ppo (.*)$", (FOLDER / "README.md").read_text(), re.MULTILINE)
     named = {name: command for command in commands for name in re.findall(r"--config-name (\S+)", command)}
-    assert set(JUDGES) <= named.keys()
+    assert {*JUDGES, *POLICIES} <= named.keys()
     arguments = named["judge_7b"].split()
     done = subprocess.run(
         [sys.executable, "-m", "verl.trainer.main_ppo", *arguments, "--cfg", "job"],
