@@ -8,11 +8,17 @@ from typing import Any
 import click
 
 from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
+from rrm_plugin.config import read_judge_settings
+from rrm_plugin.errors import ConfigError
 from rrm_plugin.service.server import run
 from rrm_plugin.service.settings import LARGEST_GROUP, ServiceSettings, read_token
 from rrm_plugin.training.checks import load_tokenizer
 
 __all__ = ["serve"]
+
+_OF_SERVICE = frozenset(ServiceSettings.__dataclass_fields__) - {"max_tokens"}
+"""Not max_tokens: among the judge's options that is the longest reply."""
+_OF_GATE = {"size": "group_size", "deadline": "deadline", "capacity": "capacity", "just_in_time": "just_in_time"}
 
 _above_0 = click.FloatRange(min=0, min_open=True)
 
@@ -35,9 +41,7 @@ _above_0 = click.FloatRange(min=0, min_open=True)
 @click.option(
     "--deadline",
     type=_above_0,
-    default=600.0,
-    show_default=True,
-    help="Seconds from a group's first member until those who are there are judged.",
+    help="Seconds from a group's first member until those who are there are judged. [default: 600]",
 )
 @click.option(
     "--reward-deadline",
@@ -53,13 +57,15 @@ _above_0 = click.FloatRange(min=0, min_open=True)
     show_default=True,
     help="Seconds after which /get_reward answers in any case.",
 )
-@click.option("--just-in-time/--whole-groups", default=True, show_default=True, help="Judge from the second member on.")
+@click.option(
+    "--just-in-time/--whole-groups",
+    default=None,
+    help="Begin to judge with a group's second member, or when it is whole. [default: just-in-time]",
+)
 @click.option("--max-calls", type=click.IntRange(min=1), help="Model calls after which nothing is judged any more.")
 @click.option("--max-tokens-total", type=click.IntRange(min=1), help="The same for tokens, prompts and replies.")
 @click.option("--calls-per-minute", type=_above_0, help="Most model calls that begin in a minute.")
-@click.option(
-    "--capacity", type=click.IntRange(min=2), default=65_536, show_default=True, help="Most requests at a time."
-)
+@click.option("--capacity", type=click.IntRange(min=2), help="Most requests at a time. [default: 65536]")
 @click.option("--max-body-mb", type=click.IntRange(min=1), default=16, show_default=True, help="Largest request.")
 @click.option(
     "--grace",
@@ -84,13 +90,23 @@ def serve(
 
     With --ledger a service that was killed pays no judge call twice when it is started again.
     """
-    names = ServiceSettings.__dataclass_fields__
     settings = ServiceSettings(
         token=read_token(token_file),
         max_body=max_body_mb * 2**20,
         max_tokens=max_tokens_total,
-        **{name: options.pop(name) for name in list(options) if name in names and name != "max_tokens"},
+        **_limits(options),
     )
     policy = load_tokenizer(tokenizer) if tokenizer else None
     with make_judge(options) as judge:
         run(judge, settings, tokenizer=policy, ready=click.echo)
+
+
+def _limits(options: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the service among the options, taken out of them; those of a gate may stand in the file too."""
+    given = {name: options.pop(name) for name in list(options) if name in _OF_SERVICE}
+    gate = read_judge_settings(options["config"])[1] if options["config"] else {}
+    unknown = sorted(set(gate) - set(_OF_GATE))
+    if unknown:
+        raise ConfigError(f"{options['config']}: gate has {', '.join(unknown)}, which a service does not take")
+    filed = {_OF_GATE[name]: value for name, value in gate.items()}
+    return filed | {name: value for name, value in given.items() if value is not None}

@@ -100,6 +100,7 @@ class Model:
 
     def close(self) -> None:
         self.down()
+        self.call(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(10)
         self._loop.close()
@@ -129,6 +130,13 @@ class Model:
             return answer
         self.answered[held] += 1
         return chat(self._script(body["messages"]))
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 def broken(status: int = 500) -> Callable[[], Any]:

@@ -182,26 +182,26 @@ def test_an_engine_slower_than_openrlhf_waits_is_answered_for_in_time(model):
         await asyncio.sleep(60)
 
     model.behaviour = never
-    with RRMJudge(engine=model.url, model="judge") as judge:
-        with service(judge, group_size=2, reward_deadline=0.1, reward_patience=0.3, grace=0.1) as url:
+    limits = {"group_size": 2, "reward_deadline": 0.1, "reward_patience": 0.3, "grace": 0.1}
+    with RRMJudge(engine=model.url, model="judge") as judge, service(judge, **limits) as url:
 
-            async def main():
-                posts = (openrlhf_post(f"{url}/get_reward", f"Why?{text}", "Why?", "", 10.0) for text in ("a", "b"))
-                return await asyncio.gather(*posts)
+        async def main():
+            posts = (openrlhf_post(f"{url}/get_reward", f"Why?{text}", "Why?", "", 10.0) for text in ("a", "b"))
+            return await asyncio.gather(*posts)
 
-            assert [reply["rewards"] for reply in asyncio.run(main())] == [0.0, 0.0]
-            assert asked(url, "/health")[1]["gates"]["reward"]["impatient"] == 2
+        assert [reply["rewards"] for reply in asyncio.run(main())] == [0.0, 0.0]
+        assert asked(url, "/health")[1]["gates"]["reward"]["impatient"] == 2
 
 
 def test_a_sibling_that_never_comes_is_waited_for_until_the_deadline():
-    with RRMJudge(engine="scripted:longer") as judge:
-        with service(judge, group_size=3, reward_deadline=0.2, reward_patience=5.0) as url:
+    limits = {"group_size": 3, "reward_deadline": 0.2, "reward_patience": 5.0}
+    with RRMJudge(engine="scripted:longer") as judge, service(judge, **limits) as url:
 
-            async def main():
-                posts = (openrlhf_post(f"{url}/get_reward", f"Why?{text}", "Why?", "") for text in ("a", "a b"))
-                return await asyncio.gather(*posts)
+        async def main():
+            posts = (openrlhf_post(f"{url}/get_reward", f"Why?{text}", "Why?", "") for text in ("a", "a b"))
+            return await asyncio.gather(*posts)
 
-            short, long = asyncio.run(main())
+        short, long = asyncio.run(main())
     assert short["rewards"] < long["rewards"]
     assert short["extra_logs"]["rrm_missing"] == pytest.approx(1 / 3)
 
