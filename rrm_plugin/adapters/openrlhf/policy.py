@@ -175,7 +175,7 @@ async def hands_out_siblings(engine: Any) -> bool:
     """
     seen: list[Any] = []
 
-    async def execute(*, sampling_params: Any, **_: Any) -> int:
+    async def execute(prompt: str, label: Any, sampling_params: Any, *_: Any, **__: Any) -> int:
         seen.append(sampling_params)
         await asyncio.sleep(0)
         return len(seen)
