@@ -20,13 +20,11 @@ from rrm_plugin.adapters.verl.rows import Row
 from rrm_plugin.adapters.verl.settings import PolicySettings
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["NAME", "Rendezvous"]
+__all__ = ["Rendezvous", "broker_name"]
 
 logger = logging.getLogger(__name__)
 
 NAME = "rrm_broker"
-"""The actor's name, in the namespace of the run."""
-
 RESTARTS = 5
 """Times that one member is brought again before it is given up."""
 
@@ -35,6 +33,11 @@ PAUSE = 0.5
 
 ROUND = 30.0
 """Seconds between two looks after the workers."""
+
+
+def broker_name() -> str:
+    """The actor's name: another in each run, so that none finds the broker of one that has just ended."""
+    return f"{NAME}_{ray.get_runtime_context().get_job_id()}"
 
 
 class Rendezvous:
@@ -90,7 +93,7 @@ class Rendezvous:
     def _broker(self) -> Any:
         if self._actor is None:
             made = ray.remote(_Process).options(
-                name=NAME,
+                name=broker_name(),
                 get_if_exists=True,
                 # Otherwise it would end with the worker that happens to make it.
                 lifetime="detached",

@@ -62,7 +62,9 @@ class Run:
     def broker(self) -> Any:
         import ray
 
-        return ray.get_actor("rrm_broker")
+        from rrm_plugin.adapters.verl.rendezvous import broker_name
+
+        return ray.get_actor(broker_name())
 
     def counts(self) -> dict[str, float]:
         import ray
@@ -102,8 +104,10 @@ def reward_loop(model: str, tokenizer: Any, *overrides: str, workers: int = 2, n
 def kill_broker() -> None:
     import ray
 
+    from rrm_plugin.adapters.verl.rendezvous import broker_name
+
     try:
-        ray.kill(ray.get_actor("rrm_broker"))
+        ray.kill(ray.get_actor(broker_name()))
     except ValueError:
         return
 

@@ -120,6 +120,16 @@ def test_a_single_sample_of_a_validation_does_not_wait(run, split):
     assert (reward, extra["rrm_unscored"], extra["rrm_missing"]) == (0.0, 1.0, 0.0)
 
 
+def test_the_trainer_before_v1_tells_no_sessions(run):
+    async def bring():
+        calls = (run.reward("question 75", response(75, index), uid="uid 75") for index in range(8))
+        return await asyncio.gather(*calls)
+
+    answers = asyncio.run(bring())
+    assert len({reward for reward, _ in answers}) > 2
+    assert {extra["rrm_missing"] for _, extra in answers} == {extra["rrm_unscored"] for _, extra in answers} == {0.0}
+
+
 def test_a_single_sample_with_a_given_answer_is_compared_with_it(run):
     extra_info = {"split": "test", "reference": "a long and careful reference"}
     call = run.reward("q", "a", uid="uid compared", session_id=0, extra_info=extra_info)
