@@ -317,7 +317,7 @@ def renewed(page: str, text: str) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Renews all pages, or only names those that are out of date."""
     stale = []
-    for path in sorted({*DOCS.glob("*.md"), DOCS / "cli.md", *DOCS.parent.glob("integrations/*/*.md")}):
+    for path in sorted({*DOCS.glob("*.md"), DOCS / "cli.md", *DOCS.parent.glob("integrations/**/*.md")}):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         wanted = renewed(path.name, text)
         if wanted != text:

@@ -24,6 +24,8 @@ FOLDER = Path(__file__).resolve().parent.parent.parent / "integrations" / "trl" 
 SIZES = {"gpqa_diamond": 198, "mmlu_pro": 12_032}
 REPORTED = (26.8, 40.9)
 """Per cent of GPQA before and after, as reported of the paper."""
+SAMPLES = 4
+"""Of each question, in the commands of the page."""
 QUESTION_TOKENS = 200
 POLICY_TOKENS = 800
 """Mean tokens of a policy's reply, assumed: not known before a run."""
@@ -131,8 +133,22 @@ def cost() -> str:
     return told + markdown([*header, f"{steps} H100", f"{steps} A100"], rows)
 
 
+def evaluation() -> str:
+    """Replies, tokens and minutes of one evaluation with four samples, on the eight GPUs."""
+    rows = []
+    for name, questions in SIZES.items():
+        replies = SAMPLES * questions
+        recipe = dataclasses.replace(policy_recipe(), gpus=8, prompts=replies, replies=1, engine_share=0.9)
+        recipe = dataclasses.replace(recipe, rows_at_once=None)
+        assumed = Assumed(prompt=2 * QUESTION_TOKENS, reply=POLICY_TOKENS)
+        minutes = [f"{about(times(recipe, GPUS[gpu], assumed).generation / 60)} min" for gpu in ("H100", "A100")]
+        rows.append([f"`{name}`", f"{replies:,}", f"{replies * POLICY_TOKENS / 1e6:.1f} M", *minutes])
+    return markdown(["benchmark", f"replies, {SAMPLES} samples", "tokens", "8 x H100", "8 x A100"], rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "gpqa-intervals": intervals,
     "gpqa-paired": paired,
     "gpqa-cost": cost,
+    "gpqa-evaluation": evaluation,
 }

@@ -100,6 +100,8 @@ _ALONE = re.compile(
 )
 _WITH_TEXT = re.compile(r"(?:(?:option|choice)\s+)?(?:[(\[]([A-Z])[)\]][.:,]?|([A-Z])[.:)])\s*(\S.*)", re.DOTALL)
 
+_BESIDE = re.compile(r"(?:(?:option|choice)\s+)?([A-Z])\s*(?:\s|[-=\u2013\u2014])\s*\(?(\S.*?)\)?", re.DOTALL)
+
 
 def _named(content: str, choices: Sequence[str]) -> int | None:
     """The choice that a short text names, `_SEVERAL`, or None."""
@@ -118,7 +120,12 @@ def _named(content: str, choices: Sequence[str]) -> int | None:
         letters = set(re.findall(r"[A-Z]", bare.upper()))
         return _index(letters.pop(), choices) if len(letters) == 1 else _SEVERAL
     with_text = _WITH_TEXT.fullmatch(text)
-    return _index(with_text[1] or with_text[2], choices) if with_text else None
+    if with_text is not None:
+        return _index(with_text[1] or with_text[2], choices)
+    # Without punctuation between them a letter may be a word or a unit, so its choice has to read so.
+    beside = _BESIDE.fullmatch(text)
+    named = _index(beside[1], choices) if beside else None
+    return named if beside and named is not None and plain(choices[named]) == plain(beside[2]) else None
 
 
 def _index(letter: str, choices: Sequence[str]) -> int | None:

@@ -22,6 +22,13 @@ NAMED = {
         *(r"\boxed{B}", r"\boxed{\text{(B)}}", r"\boxed{\textbf{B. 7 kg}}", r"\boxed{7\,\text{kg}}", r"\boxed B"),
         *(r"\fbox{B}", r"\\boxed{B}", r"\boxed{b}", r"\boxed{\text{Option B}}", r"\boxed{The answer is B.}"),
         *(r"\boxed{A}, no: \boxed{B}", r"\boxed{B", "<think>\\boxed{A}</think>\\boxed{B}", "\\boxed{A}</think> B"),
+        *(
+            r"\boxed{B - 7 kg}",
+            r"\boxed{B 7 kg}",
+            r"\boxed{\text{B (7 kg)}}",
+            r"\boxed{B: 7 kg}",
+            r"\boxed{(B)\ 7\ \text{kg}}",
+        ),
         *("The answer is **B**.", "the best choice would be option (B)", "the answer to this is:\n\nB", "so\n\n**B**"),
         *("The answer is 7 kg.", "7 kg", "B. 7 kg", "(B) 7 kg", "答案: answer is （B）", "ANSWER: $\\text{B}$"),
         "The answer is (A). Wait, the units: the answer is (B).",
@@ -37,7 +44,15 @@ NAMED = {
 }
 NONE = [
     *("", "   \n", "A good question.", "The answer is A good one.", "The answer is I think unknown", r"\boxed{}"),
-    *(r"\boxed{E}", r"\boxed{None of these}", r"\boxed{42}", "The correct option is not B.", "B cells and C fibres"),
+    *(
+        r"\boxed{E}",
+        r"\boxed{None of these}",
+        r"\boxed{42}",
+        r"\boxed{A 7 kg}",
+        r"\boxed{B kg}",
+        "The correct option is not B.",
+        "B cells and C fibres",
+    ),
     *("A. 7 kg", "A. 42 m/s\nB. 7 kg\nwere given", "<think>the answer is (A)</think>", "<think>the answer is (A)"),
     "Let us go through each choice:\n(A) means that it is fast, and\n(B) that it is heavy. Hard to say.",
     "The closest option is 7 kg, but this is not right.",

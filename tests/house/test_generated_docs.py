@@ -26,7 +26,7 @@ from tests.house.test_docs import fences
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
-PAGES_OF_HOSTS = sorted((ROOT / "integrations").glob("*/*.md"))
+PAGES_OF_HOSTS = sorted((ROOT / "integrations").glob("**/*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
