@@ -21,6 +21,8 @@ import pytest
 from click.testing import CliRunner
 
 from rrm_plugin import MissingExtraError, RRMJudge
+from rrm_plugin.adapters.verl.rows import row_of
+from rrm_plugin.adapters.verl.settings import PolicySettings
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.config import read_settings
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
@@ -200,6 +202,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     )
 
     yield from of_policies(folder)
+    yield from of_verl()
 
 
 def of_policies(folder: Path) -> Iterator[Callable[[], Any]]:
@@ -214,6 +217,13 @@ def of_policies(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: asyncio.run(refusing(questions, report))
     _file(folder / "empty.jsonl", '{"question": ""}\n')
     yield command("policy-data", str(folder / "empty.jsonl"), "--out", str(folder / "policy.jsonl"))
+
+
+def of_verl() -> Iterator[Callable[[], Any]]:
+    """The same with the reward manager for verl, as far as it needs no verl."""
+    crowd = PolicySettings(judge={}, size=16, validation_size=1, workers=8, in_flight=8192)
+    yield lambda: crowd.starving
+    yield lambda: row_of(SimpleNamespace(batch={}, non_tensor_batch={}), tokenizer=None)
 
 
 def gated() -> None:
