@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains Qwen2.5-7B by GRPO on questions without labels, with a judge as the only reward: on 4 GPUs of 80 GB, while the
-# judge is served on others. Not run on a GPU.
+# Trains Qwen2.5-7B-Instruct by GRPO on questions without labels, with a judge as the only reward: on 4 GPUs of 80 GB,
+# while the judge is served on others. Not run on a GPU.
 #
-#   CUDA_VISIBLE_DEVICES=0,1,2,3 bash integrations/openrlhf/policy_7b.sh questions.jsonl [flags of OpenRLHF, which win]
+#   CUDA_VISIBLE_DEVICES=0,1,2,3 bash integrations/openrlhf/policy_7b.sh policy.jsonl [flags of OpenRLHF, which win]
 #
 # README.md says how to serve the judge and where the values come from; judge.yaml has its settings.
 set -euo pipefail
@@ -13,7 +13,7 @@ export RRM_CONFIG=${RRM_CONFIG:-$here/judge.yaml}
 
 flags=(
   # what is trained, on what, for what
-  --actor.model_name_or_path Qwen/Qwen2.5-7B
+  --actor.model_name_or_path Qwen/Qwen2.5-7B-Instruct
   --data.prompt_dataset "$data"
   --data.input_key prompt
   --data.label_key prompt                   # the judge is shown the conversation, not what the chat template made of it
