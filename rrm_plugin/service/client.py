@@ -213,7 +213,7 @@ class ServiceClient:
         await self._post("/v1/cohort/withdraw", {"key": key, "id": id, "size": size})
 
     async def _health(self) -> dict[str, Any]:
-        _, found = await self._ask("GET", "/health", None, self._timeout)
+        _, found, _ = await self._ask("GET", "/health", None, self._timeout)
         return found
 
     async def _post(self, path: str, fields: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
@@ -224,10 +224,10 @@ class ServiceClient:
         while True:
             asked_at = time.monotonic()
             try:
-                status, found = await self._ask("POST", path, body, timeout or self._timeout)
+                status, found, wait = await self._ask("POST", path, body, timeout or self._timeout)
                 if status == 200:
                     return found
-                error, wait = _error(found, status), found.get("retry_after") or 0.0
+                error = _error(found, status)
             except ServiceError as lost:
                 error, wait = lost, 0.0
             now = time.monotonic()
@@ -238,8 +238,10 @@ class ServiceClient:
             await asyncio.sleep(wait + self._random.uniform(0.5, 1.0) * pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
 
-    async def _ask(self, method: str, path: str, body: bytes | None, timeout: float) -> tuple[int, dict[str, Any]]:
-        """Status and JSON of one attempt.
+    async def _ask(
+        self, method: str, path: str, body: bytes | None, timeout: float
+    ) -> tuple[int, dict[str, Any], float]:
+        """Of one attempt the status, the JSON, and the seconds that the service asks to wait.
 
         Raises:
             ServiceError: no answer came, or one that is not the service's.
@@ -268,7 +270,7 @@ class ServiceClient:
         found = _object(text)
         if found is None or (status != 200 and path != "/health" and "error" not in found):
             raise ServiceError(f"{self._url}{path} answered {status} and is no judge service", status, "foreign")
-        return status, {**found, "retry_after": wait} if wait else found
+        return status, found, wait or 0.0
 
     def _session(self) -> aiohttp.ClientSession:
         """The session of the client's event loop, made anew after a fork or a close."""

@@ -5,6 +5,7 @@ Half of a surrogate pair, which a broken reply may hold, travels as the escape t
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -37,18 +38,13 @@ _ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 def judgement_row(judgement: Judgement) -> dict[str, Any]:
     """A judgement with its votes."""
-    match, usage = judgement.match, judgement.usage
+    match = judgement.match
     return {
+        **vars(judgement),
         "verdict": judgement.verdict.value if judgement.verdict else None,
         "reason": judgement.reason.value if judgement.reason else None,
-        "detail": judgement.detail,
-        "text": judgement.text,
-        "match": {"first": match.first, "second": match.second, "round": match.round} if match else None,
-        "usage": _usage_row(usage),
-        "engine": judgement.engine,
-        "cached": judgement.cached,
-        "forced": judgement.forced,
-        "key": judgement.key,
+        "match": vars(match) if match else None,
+        "usage": vars(judgement.usage),
         "votes": [judgement_row(vote) for vote in judgement.votes],
     }
 
@@ -57,45 +53,35 @@ def judgement_from(row: Mapping[str, Any]) -> Judgement:
     """The judgement in a row.
 
     Raises:
-        KeyError, ValueError: it is no such row.
+        KeyError, TypeError, ValueError: it is no such row.
     """
     return Judgement(
-        verdict=Verdict(row["verdict"]) if row["verdict"] else None,
-        reason=Reason(row["reason"]) if row["reason"] else None,
-        detail=row["detail"],
-        text=row["text"],
-        match=Match(**row["match"]) if row["match"] else None,
-        usage=Usage(**row["usage"]),
-        engine=row["engine"],
-        cached=row["cached"],
-        forced=row["forced"],
-        key=row["key"],
-        votes=tuple(judgement_from(vote) for vote in row["votes"]),
+        **{
+            **_own(Judgement, row),
+            "verdict": Verdict(row["verdict"]) if row["verdict"] else None,
+            "reason": Reason(row["reason"]) if row["reason"] else None,
+            "match": Match(**row["match"]) if row["match"] else None,
+            "usage": Usage(**row["usage"]),
+            "votes": tuple(judgement_from(vote) for vote in row["votes"]),
+        }
     )
 
 
 def scores_row(scores: Scores, rewards: Sequence[float | None], *, judgements: bool) -> dict[str, Any]:
-    """Scores and rewards of a group.
+    """Scores of a group, and what follows from them.
 
     Args:
         judgements: whether the judgements, with the judge's texts, are wanted too.
     """
     return {
-        "values": scores.values,
+        **vars(scores),
+        "usage": vars(scores.usage),
+        "failures": dict(scores.failures),
+        "settings": dict(scores.settings),
+        "judgements": [judgement_row(one) for one in scores.judgements] if judgements else [],
         "rewards": list(rewards),
         "ranking": scores.ranking,
         "unscored": scores.unscored,
-        "usage": _usage_row(scores.usage),
-        "converged": scores.converged,
-        "position_bias": scores.position_bias,
-        "agreement": scores.agreement,
-        "first_rate": scores.first_rate,
-        "cycles": scores.cycles,
-        "duplicates": scores.duplicates,
-        "failures": dict(scores.failures),
-        "error": scores.error,
-        "settings": dict(scores.settings),
-        "judgements": [judgement_row(one) for one in scores.judgements] if judgements else [],
     }
 
 
@@ -103,14 +89,10 @@ def scores_from(row: Mapping[str, Any]) -> Scores:
     """The scores in a row.
 
     Raises:
-        KeyError, ValueError: it is no such row.
+        KeyError, TypeError, ValueError: it is no such row.
     """
-    plain = ("values", "converged", "position_bias", "agreement", "first_rate", "cycles", "duplicates")
-    return Scores(
-        **{name: row[name] for name in (*plain, "failures", "error", "settings")},
-        usage=Usage(**row["usage"]),
-        judgements=tuple(judgement_from(one) for one in row["judgements"]),
-    )
+    judgements = tuple(judgement_from(one) for one in row["judgements"])
+    return Scores(**{**_own(Scores, row), "usage": Usage(**row["usage"]), "judgements": judgements})
 
 
 def outcome_row(outcome: Outcome) -> dict[str, Any]:
@@ -122,10 +104,11 @@ def outcome_from(row: Mapping[str, Any]) -> Outcome:
     """The outcome in a row.
 
     Raises:
-        TypeError, ValueError: it is no such row.
+        KeyError, TypeError, ValueError: it is no such row.
     """
-    return Outcome(**{**row, "closing": Closing(row["closing"])})
+    return Outcome(**{**_own(Outcome, row), "closing": Closing(row["closing"])})
 
 
-def _usage_row(usage: Usage) -> dict[str, Any]:
-    return dict(vars(usage))
+def _own(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a row that a class knows: a service may be newer than its client, and say more."""
+    return {field.name: row[field.name] for field in dataclasses.fields(kind) if field.name in row}

@@ -262,3 +262,5 @@ def test_rows_travel_there_and_back(judge):
     assert judgement_from(json.loads(encode(judgement_row(judgement)))) == judgement
     with pytest.raises((KeyError, TypeError)):
         outcome_from({"closing": "full"})
+    newer = json.loads(encode(judgement_row(judgement))) | {"of_a_later_version": 1}
+    assert judgement_from(newer) == judgement
