@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from rrm_plugin import ConfigError
 from rrm_plugin.evaluation.policy import Sample
 from rrm_plugin.evaluation.reports import compared, counted, read_report, told, told_difference
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def sample(question, right, **changes):
@@ -42,6 +46,13 @@ def test_results_by_hand():
     assert one["categories"]["two"]["accuracy"] == 0.5 and one["categories"]["one"]["interval"] is None
     assert one["questions_right"]["q1"] == [1, 1, 0, 1]
     assert results["c"]["accuracy"] == 1.0 and results["c"]["cut_short"] == 1
+
+
+def test_the_page_names_every_field():
+    page = (ROOT / "docs" / "gpqa.md").read_text(encoding="utf-8")
+    rows = page.partition("<!-- fields: policy-report -->")[2].partition("\n### ")[0].splitlines()
+    named = [name for row in rows if row.startswith("| `") for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert named == list(counted(SAMPLES)["b"])
 
 
 def test_questions_weigh_the_same_however_often_they_were_asked():
