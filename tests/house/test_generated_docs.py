@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from rrm_plugin import Group, RRMJudge
 from rrm_plugin.cli import main as rrm
+from rrm_plugin.cohorts import Gate
 from rrm_plugin.engines import HttpEngine, ScriptedEngine
 from rrm_plugin.prompts import load_prompt
 from tests.house.source import ROOT
@@ -116,7 +117,9 @@ def test_the_settings_file_holds_settings() -> None:
     known = {*inspect.signature(RRMJudge).parameters, *inspect.signature(HttpEngine).parameters}
     files = [yaml.safe_load(fence.code) for fence in fences() if fence.language == "yaml" and "engine:" in fence.code]
     assert files
-    assert not {key for file in files for key in file} - known
+    assert not {key for file in files for key in file} - known - {"gate"}
+    gate = set(inspect.signature(Gate).parameters)
+    assert not {key for file in files for key in file.get("gate", {})} - gate
 
 
 def test_the_template_file_is_one(tmp_path: Path) -> None:
