@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo experiment test test-hosts test-openrlhf test-verl lint types bench docs clean
+.PHONY: help demo experiment test test-hosts test-openrlhf test-verl test-vllm lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -31,7 +31,7 @@ checksum = $(shell (cat pyproject.toml $(1); echo "$(TORCH) $(EXTRAS) $(CURDIR)"
 READY := $(VENV)/ready-$(call checksum,$(PINS))
 
 # Trainers whose dependencies contradict each other: each has an environment of its own.
-HOSTS := openrlhf verl
+HOSTS := openrlhf verl vllm
 host_ready = .venv-$(1)/ready-$(call checksum,constraints/$(1).txt)
 
 help:  ## what the commands are
@@ -103,6 +103,7 @@ $(call host_ready,$(1)):
 	@$$(call environment,.venv-$(1),constraints/$(1).txt)
 	@.venv-$(1)/bin/python -m pip --quiet install -r constraints/$(1).txt
 	@.venv-$(1)/bin/python -m pip --quiet install --no-deps $$$$(sed -n 's/^# alone: //p' constraints/$(1).txt) -e .
+	@sed -n 's/^# without: //p' constraints/$(1).txt | xargs -r .venv-$(1)/bin/python -m pip --quiet uninstall -y
 	@rm -f .venv-$(1)/ready-* && touch $$@
 
 endef

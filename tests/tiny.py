@@ -18,8 +18,8 @@ TEXTS = [
 ]
 
 
-def save_tiny_model(folder: Path, seed: int = 0) -> Path:
-    """Writes model and tokenizer into `folder`, and returns it."""
+def save_tiny_model(folder: Path, seed: int = 0, heads: int = 4) -> Path:
+    """Writes model and tokenizer into `folder`, and returns it; vLLM on the CPU needs heads of 32 dimensions, two."""
     import torch
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
@@ -47,7 +47,7 @@ def save_tiny_model(folder: Path, seed: int = 0) -> Path:
             hidden_size=64,
             intermediate_size=128,
             num_hidden_layers=2,
-            num_attention_heads=4,
+            num_attention_heads=heads,
             num_key_value_heads=2,
             max_position_embeddings=2048,
             tie_word_embeddings=True,

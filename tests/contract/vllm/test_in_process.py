@@ -1,0 +1,130 @@
+"""The engine `vllm` on a real vLLM, on the CPU, with tiny models; skipped where vLLM is not installed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from rrm_plugin import RRMJudge
+from rrm_plugin.engines import Sampling, VllmEngine
+from rrm_plugin.errors import ConfigError, EngineError
+from rrm_plugin.verdicts import split_thinking
+from tests.contract.vllm.widened import save_widened
+from tests.tiny import save_tiny_model
+
+pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")
+pytestmark = [
+    pytest.mark.timeout(400),
+    # vLLM leaves its own sockets to the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+WHY = [{"role": "user", "content": "why is the sky blue"}]
+GREEDY = Sampling(temperature=0.0, max_tokens=12)
+ON_CPU = {"llm": {"enforce_eager": True, "seed": 0}, "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"), heads=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _little_memory():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VLLM_CPU_KVCACHE_SPACE", os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        yield
+
+
+@pytest.fixture(scope="module")
+def engine(folder, _little_memory):
+    made = VllmEngine(str(folder), max_model_len=512, **ON_CPU)
+    yield made
+    asyncio.run(made.close())
+
+
+def generated(engine, *samplings, messages=WHY):
+    async def main():
+        return await asyncio.gather(*(engine.generate(messages, sampling) for sampling in samplings))
+
+    return asyncio.run(main())
+
+
+def test_many_calls_at_a_time_are_each_as_if_alone(engine):
+    alone = generated(engine, GREEDY)[0]
+    together = generated(engine, *[GREEDY] * 16)
+    assert {reply.text for reply in together} == {alone.text}
+    assert alone.completion_tokens <= 12 and alone.prompt_tokens > 10 and alone.seconds > 0
+
+
+def test_the_reply_is_that_of_transformers(engine, folder):
+    """Greedily and in the same precision, so that template and special tokens are seen to be the same."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer.apply_chat_template(WHY, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        out = model.generate(**ids, max_new_tokens=12, do_sample=False)
+    prompt = ids["input_ids"].shape[1]
+    (reply,) = generated(engine, GREEDY)
+    assert reply.prompt_tokens == prompt
+    assert reply.text == tokenizer.decode(out[0, prompt:], skip_special_tokens=True)
+
+
+def test_a_seed_repeats_a_sample(engine):
+    once, again, other = generated(engine, *(Sampling(temperature=1.0, max_tokens=12, seed=seed) for seed in (3, 3, 4)))
+    assert once.text == again.text != other.text
+
+
+def test_a_reply_at_its_limit_is_not_finished(engine):
+    (short,) = generated(engine, Sampling(temperature=0.0, max_tokens=2))
+    assert short.completion_tokens == 2 and not short.finished
+
+
+def test_a_text_is_continued(engine):
+    (whole,) = generated(engine, GREEDY)
+    rest = asyncio.run(engine.resume(WHY, whole.text[:6], Sampling(temperature=0.0, max_tokens=4)))
+    assert rest.text and rest.prompt_tokens > whole.prompt_tokens
+
+
+def test_a_prompt_over_the_context_is_refused_and_harms_nobody(engine):
+    async def main():
+        too_long = [{"role": "user", "content": "sky " * 2000}]
+        calls = engine.generate(too_long, GREEDY), engine.generate(WHY, GREEDY)
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    refused, fine = asyncio.run(main())
+    assert isinstance(refused, EngineError) and not refused.retryable
+    assert fine.text == generated(engine, GREEDY)[0].text
+
+
+def test_a_cancelled_call_leaves_the_engine_free(engine):
+    async def main():
+        gone = asyncio.ensure_future(engine.generate(WHY, Sampling(max_tokens=400)))
+        await asyncio.sleep(0.2)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        return await engine.generate(WHY, GREEDY)
+
+    assert asyncio.run(main()).text == generated(engine, GREEDY)[0].text
+
+
+def test_a_model_that_is_not_there(tmp_path):
+    made = VllmEngine(str(tmp_path / "nothing"), **ON_CPU)
+    with pytest.raises((ConfigError, EngineError), match="nothing"):
+        generated(made, GREEDY)
+    asyncio.run(made.close())
+
+
+def test_the_judge_of_the_package_judges_in_vllm(tmp_path):
+    """A real judge: it works sums out and names the right answer, in a group, in both orders."""
+    with RRMJudge(model=str(save_widened(tmp_path)), engine="vllm", prompt="miniature", **ON_CPU) as judge:
+        judgement = judge.compare("37+85=?", "112", "122", both_orders=True)
+        scores = judge.rank("48+27=?", ["65", "75", "76", "75"])
+    assert split_thinking(judgement.votes[0].text).thinking.startswith("7+5=12")
+    assert judgement.verdict is not None and judgement.verdict.value == "second"
+    assert scores.ranking[:2] == [1, 3] and scores.failures == {}
