@@ -46,7 +46,7 @@ experiment: $(READY)  ## the same on three seeds, as docs/experiment.md reports 
 test: $(READY)  ## all tests, offline and on the CPU
 	@$(RUN) -m pytest -q -rsfE $(ARGS)
 
-test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF and verl, each in an environment of its own
+test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF, verl and vLLM, each in an environment of its own
 
 lint: $(READY)  ## style, formatting, and which module may import which
 	@$(RUN) -m ruff check .
