@@ -59,7 +59,7 @@ def read_answer(text: str, choices: Sequence[str], *, finished: bool = True) -> 
         said = unicodedata.normalize("NFKC", answer)
         for name, find in _FINDERS:
             named = find(said, choices, finished)
-            if named is _SEVERAL:
+            if named == _SEVERAL:
                 return Answer(choice=None, reason=AnswerReason.SEVERAL, found=name)
             if named is not None:
                 return Answer(choice=named, found=name)
@@ -74,18 +74,20 @@ _SEVERAL = -1
 
 
 def plain(text: str) -> str:
-    """A choice's words for comparison: without case, spaces, quotes, Markdown, LaTeX dress and a full stop."""
-    return re.sub(r"\s+", "", _undressed(unicodedata.normalize("NFKC", text))).rstrip(".").casefold()
+    """A choice's words for comparison: without spaces, Markdown, LaTeX dress, quotes around them and a full stop."""
+    return re.sub(r"\s+", "", _undressed(unicodedata.normalize("NFKC", text))).rstrip(".")
 
 
 _DRESS = re.compile(
     r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|bf|rm|mbox|left|right|displaystyle)\b|\\[,;:! ]"
-    r"|[{}$*`~\"'\u201c\u201d\u2018\u2019]|\\[()\[\]]"
+    r"|[{}$`]|\*\*|\\[()\[\]]"
 )
+_AROUND = " *_\"'\u201c\u201d\u2018\u2019"
+"""Quotes and stress around a text. Inside of one they have a meaning: f' is not f, and a*b not ab."""
 
 
 def _undressed(text: str) -> str:
-    return " ".join(_DRESS.sub("", text).split())
+    return " ".join(_DRESS.sub("", text).split()).strip(_AROUND)
 
 
 # -- what a short text names ---------------------------------------------------------------------------------------
@@ -99,7 +101,6 @@ _ALONE = re.compile(
     re.IGNORECASE,
 )
 _WITH_TEXT = re.compile(r"(?:(?:option|choice)\s+)?(?:[(\[]([A-Z])[)\]][.:,]?|([A-Z])[.:)])\s*(\S.*)", re.DOTALL)
-
 _BESIDE = re.compile(r"(?:(?:option|choice)\s+)?([A-Z])\s*(?:\s|[-=\u2013\u2014])\s*\(?(\S.*?)\)?", re.DOTALL)
 
 
@@ -108,7 +109,7 @@ def _named(content: str, choices: Sequence[str]) -> int | None:
     if len(content) > LONGEST:
         return None
     text = _undressed(content).strip()
-    own = _own_text(text, choices)
+    own = _own_text(content, choices)
     alone = _ALONE.fullmatch(text)
     # A capital letter alone is the letter of a choice, as was asked for, even where a choice reads "C".
     if alone is not None and (alone[1].isupper() or own is None):
@@ -125,7 +126,7 @@ def _named(content: str, choices: Sequence[str]) -> int | None:
     # Without punctuation between them a letter may be a word or a unit, so its choice has to read so.
     beside = _BESIDE.fullmatch(text)
     named = _index(beside[1], choices) if beside else None
-    return named if beside and named is not None and plain(choices[named]) == plain(beside[2]) else None
+    return named if beside and named is not None and _alike(choices[named], beside[2]) else None
 
 
 def _index(letter: str, choices: Sequence[str]) -> int | None:
@@ -134,8 +135,24 @@ def _index(letter: str, choices: Sequence[str]) -> int | None:
 
 
 def _own_text(text: str, choices: Sequence[str]) -> int | None:
-    wanted = plain(text)
-    return next((index for index, choice in enumerate(choices) if wanted and plain(choice) == wanted), None)
+    """The choice that reads like a text: as it is, else but for its dress, else but for its case as well.
+
+    None where the text could be several: the genotypes AA and aa differ in nothing but their case.
+    """
+    for form in (_spaced, plain, lambda said: plain(said).casefold()):
+        wanted = form(text)
+        same = [index for index, choice in enumerate(choices) if wanted and form(choice) == wanted]
+        if same:
+            return same[0] if len({_spaced(choices[index]) for index in same}) == 1 else None
+    return None
+
+
+def _alike(one: str, other: str) -> bool:
+    return plain(one).casefold() == plain(other).casefold()
+
+
+def _spaced(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
 # -- boxes ---------------------------------------------------------------------------------------------------------
@@ -257,7 +274,7 @@ def _in_last_line(text: str, choices: Sequence[str], finished: bool) -> int | No
     with_text = _WITH_TEXT.fullmatch(line)
     if with_text is not None:
         named = _index(with_text[1] or with_text[2], choices)
-        return named if named is not None and plain(choices[named]) == plain(with_text[3]) else None
+        return named if named is not None and _alike(choices[named], with_text[3]) else None
     if re.fullmatch(r"[(\[]?[A-Z][)\]]?[.:]?", line) or _LIST.fullmatch(line):
         return _named(line, choices)
     return _own_text(line, choices)

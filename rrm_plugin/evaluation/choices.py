@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.evaluation.answers import LETTERS, plain
+from rrm_plugin.evaluation.answers import LETTERS
 from rrm_plugin.training.sources import Row, Source, source
 
 __all__ = ["BENCHMARKS", "SUFFIX", "Benchmark", "Question", "load_questions", "shuffled", "subset"]
@@ -46,7 +46,7 @@ class Question:
 
     def is_right(self, choice: int | None) -> bool:
         """Whether a choice is the right one, or reads the same as it: some questions list a choice twice."""
-        return choice is not None and plain(self.choices[choice]) == plain(self.choices[self.answer])
+        return choice is not None and self.choices[choice].split() == self.choices[self.answer].split()
 
 
 @dataclass(frozen=True, kw_only=True)

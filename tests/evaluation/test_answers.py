@@ -104,7 +104,23 @@ def test_a_small_letter_is_a_choice_that_reads_so():
 
 
 def test_two_choices_that_read_the_same():
-    assert read_answer(r"\boxed{7 kg}", ["7 kg", "7 kg.", "8 kg"]).choice == 0
+    assert read_answer(r"\boxed{7 kg}", ["8 kg", "7  kg", "7 kg"]).choice == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "choice"),
+    [
+        (r"\boxed{Aa}", 2),
+        (r"\boxed{\text{aa}}", 1),
+        ("The answer is AA.", 0),
+        (r"\boxed{$f'(x)$}", 4),
+        (r"\boxed{f(x)}", 3),
+        (r"\boxed{F(x)}", 3),
+        (r"\boxed{aA}", None),
+    ],
+)
+def test_choices_that_differ_in_little_are_told_apart(text, choice):
+    assert read_answer(text, ["AA", "aa", "Aa", "f(x)", "f'(x)"]).choice == choice
 
 
 @given(st.integers(0, 9), st.sampled_from([r"\boxed{%s}", r"\boxed{\text{%s}}", "The answer is (%s).", "Answer: %s"]))
@@ -126,7 +142,12 @@ def test_any_text_has_a_choice_or_a_reason(text, choices, finished):
     ("one", "other", "same"),
     [
         ("7 kg", r"$7\,\text{kg}$.", True),
-        ("**Yes**", "yes", True),
+        ("**Yes**", "Yes", True),
+        ("Yes", "yes", False),
+        ("f'(x)", "f(x)", False),
+        ("~A", "A", False),
+        ("a*b", "ab", False),
+        ('"as is"', "as is", True),
         ("x < y", "x > y", False),
         ("1.5", "15", False),
         ("-3", "3", False),

@@ -122,8 +122,8 @@ def test_a_subset_is_drawn_and_in_order(tmp_path):
 
 
 def test_a_choice_that_stands_there_twice_is_right_in_both_places():
-    question = Question(id="x", benchmark="b", text="?", choices=("7 kg", "8 kg", "7 kg."), answer=0)
-    assert [question.is_right(choice) for choice in (0, 1, 2, None)] == [True, False, True, False]
+    question = Question(id="x", benchmark="b", text="?", choices=("7 kg", "8 kg", "7  kg", "7 Kg"), answer=0)
+    assert [question.is_right(choice) for choice in (0, 1, 2, 3, None)] == [True, False, True, False, False]
 
 
 @pytest.mark.parametrize(
