@@ -40,6 +40,7 @@ def test_prompt_and_label_are_the_group():
 def test_a_request_without_labels_has_empty_ones():
     request = {name: value for name, value in body("So.").items() if name != "labels"}
     assert parse_request(request)[0].member.reference is None
+    assert parse_request(request | {"labels": None}) == parse_request(request) == parse_request(body("So."))
 
 
 @pytest.mark.parametrize(

@@ -54,19 +54,23 @@ def parse_request(body: Any, tokenizer: Any = None) -> list[Request]:
     """
     if not isinstance(body, Mapping):
         raise GroupError(f"a reward request is a JSON object with query, prompts and labels, not {type(body).__name__}")
-    columns = [body.get(name) for name in ("query", "prompts", "labels")]
-    queries, prompts, labels = columns
-    if labels is None and isinstance(prompts, list):
+    queries, prompts = _texts(body, "query"), _texts(body, "prompts")
+    labels = body.get("labels")
+    if labels is None:
         labels = [""] * len(prompts)
-    for name, column in (("query", queries), ("prompts", prompts)):
-        if not isinstance(column, list) or not all(isinstance(text, str) for text in column):
-            raise GroupError(f"{name!r} of a reward request must be a list of texts")
     if not isinstance(labels, list) or not len(queries) == len(prompts) == len(labels):
         raise GroupError("query, prompts and labels of a reward request must be lists of the same length")
     try:
         return [_request(*row, tokenizer) for row in zip(queries, prompts, labels, strict=True)]
     except ConfigError as error:
         raise GroupError(str(error)) from error
+
+
+def _texts(body: Mapping[str, Any], name: str) -> list[str]:
+    column = body.get(name)
+    if not isinstance(column, list) or not all(isinstance(text, str) for text in column):
+        raise GroupError(f"{name!r} of a reward request must be a list of texts")
+    return column
 
 
 def _request(query: str, prompt: str, label: Any, tokenizer: Any) -> Request:
