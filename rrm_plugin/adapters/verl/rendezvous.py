@@ -24,7 +24,8 @@ __all__ = ["Rendezvous", "broker_name"]
 
 logger = logging.getLogger(__name__)
 
-NAME = "rrm_broker"
+NAMESPACE = "rrm_plugin"
+NAME = "broker"
 RESTARTS = 5
 """Times that one member is brought again before it is given up."""
 
@@ -94,6 +95,7 @@ class Rendezvous:
         if self._actor is None:
             made = ray.remote(_Process).options(
                 name=broker_name(),
+                namespace=NAMESPACE,
                 get_if_exists=True,
                 # Otherwise it would end with the worker that happens to make it.
                 lifetime="detached",

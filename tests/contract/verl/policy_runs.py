@@ -62,9 +62,9 @@ class Run:
     def broker(self) -> Any:
         import ray
 
-        from rrm_plugin.adapters.verl.rendezvous import broker_name
+        from rrm_plugin.adapters.verl.rendezvous import NAMESPACE, broker_name
 
-        return ray.get_actor(broker_name())
+        return ray.get_actor(broker_name(), namespace=NAMESPACE)
 
     def counts(self) -> dict[str, float]:
         import ray
@@ -104,10 +104,10 @@ def reward_loop(model: str, tokenizer: Any, *overrides: str, workers: int = 2, n
 def kill_broker() -> None:
     import ray
 
-    from rrm_plugin.adapters.verl.rendezvous import broker_name
+    from rrm_plugin.adapters.verl.rendezvous import NAMESPACE, broker_name
 
     try:
-        ray.kill(ray.get_actor(broker_name()))
+        ray.kill(ray.get_actor(broker_name(), namespace=NAMESPACE))
     except ValueError:
         return
 
