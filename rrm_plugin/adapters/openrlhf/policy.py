@@ -104,10 +104,10 @@ class GroupReward:
                 output = await generate(
                     prompt, label, sampling_params, max_length, hf_tokenizer, llm_engine, images=images
                 )
+                member = _member(output, label, hf_tokenizer, place)
             except BaseException:
                 await self.gate.withdraw(key, None if place is None else str(place), size=size)
                 raise
-            member = _member(output, label, hf_tokenizer, place)
             return output | await self._answer(key, member, size)
         finally:
             self._leave(siblings, prompt)

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from rrm_plugin import RRMJudge
-from rrm_plugin.adapters.openrlhf.policy import hands_out_siblings
+from rrm_plugin.adapters.openrlhf import policy
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError
@@ -224,8 +224,8 @@ def test_a_reply_without_verdicts_gets_the_mean_of_its_group(executor, engine_wi
     assert lonely["reward"] == pytest.approx(sum(others) / len(others))
 
 
-def test_the_engine_at_hand_hands_out_siblings(executor, engine_with):
-    assert asyncio.run(hands_out_siblings(engine_with(executor())))
+def test_the_engine_at_hand_policy.hands_out_siblings(executor, engine_with):
+    assert asyncio.run(policy.hands_out_siblings(engine_with(executor())))
 
 
 class CopyingEngine:
@@ -245,19 +245,21 @@ class CopyingEngine:
 
 
 def test_where_siblings_cannot_be_told_prompt_and_label_are_the_group(executor, engine_with, ask, tokenizer, caplog):
-    made = executor(size=SIZE)
+    # Arrival decides the order of the members there; where everybody meets everybody the scores do not depend on it.
+    everybody = {"schedule": "round_robin", "orders": "both"}
+    made = executor(size=SIZE, **everybody)
     engine = CopyingEngine(engine_with(made))
 
     async def run():
         calls = [engine.generate_responses(**ask(f"why red {n}"), num_samples=SIZE) for n in range(4)]
         return await asyncio.gather(*calls)
 
-    for number, outputs in enumerate(asyncio.run(run())):
-        texts = [reply_of(output, tokenizer) for output in outputs]
-        rewards = [output["reward"] for output in outputs]
-        # Arrival decides who meets whom there; that the longest is best does not depend on it.
-        assert rewards.index(max(rewards)) == max(range(SIZE), key=lambda index: len(texts[index])), number
-        assert {output["extra_logs"]["rrm_missing"] for output in outputs} == {0.0}
+    policy._warn_of_fallback.cache_clear()
+    with RRMJudge(engine=LONGER, **everybody) as judge:
+        for number, outputs in enumerate(asyncio.run(run())):
+            offline = judge.score(f"why red {number}", [reply_of(output, tokenizer) for output in outputs])
+            assert [output["reward"] for output in outputs] == pytest.approx(offline.values, abs=1e-6)
+            assert {output["extra_logs"]["rrm_missing"] for output in outputs} == {0.0}
     assert made.gate.counts["closed_full"] == 4
     assert "does not show which replies belong together" in caplog.text
 
@@ -273,4 +275,4 @@ def test_where_siblings_cannot_be_told_their_number_has_to_be_given(executor, en
     [SimpleNamespace(), SimpleNamespace(generate_responses=lambda: None)],
 )
 def test_an_unknown_engine_hands_out_no_siblings(engine):
-    assert not asyncio.run(hands_out_siblings(engine))
+    assert not asyncio.run(policy.hands_out_siblings(engine))
