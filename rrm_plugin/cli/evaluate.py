@@ -10,19 +10,20 @@ from typing import Any
 
 import click
 
+from rrm_plugin.cli.compare_runs import compare_runs
 from rrm_plugin.cli.data_options import assignments
 from rrm_plugin.cli.evaluation_output import Pages, page_options
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
 from rrm_plugin.cli.output import Output, Source, json_line, output, refuse_overlap
 from rrm_plugin.cli.progress import Progress, note
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS, Benchmark, pairs_file, read_pairs
-from rrm_plugin.evaluation.judge_reports import compared, judge_report, read_judge_report
+from rrm_plugin.evaluation.judge_reports import judge_report
 from rrm_plugin.evaluation.judging import Judging, OrdersShown, drawn, judge_pairs
 from rrm_plugin.evaluation.plots import plot_judge
 from rrm_plugin.evaluation.recorded import Replayed, replay
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.evaluation.simulated import simulated_judge, truth_of_pairs
-from rrm_plugin.evaluation.tables import as_text, comparison_told, judge_tables
+from rrm_plugin.evaluation.tables import as_text, judge_tables
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import load_prompt
 from rrm_plugin.reward import RRMJudge
@@ -331,22 +332,4 @@ def _write_rows(path: Path, result: Replayed) -> None:
     path.write_bytes(b"".join(json_line(dataclasses.asdict(difference)) for difference in result.differences))
 
 
-@evaluate.command("compare")
-@click.argument("first", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("second", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "target", metavar="OUT", callback=lambda _context, _option, name: name and output(name))
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the interval.")
-@plain_errors
-def compare_runs(first: Path, second: Path, target: Output | None, seed: int) -> None:
-    """What FIRST is better or worse by than SECOND: two reports of rrm eval on one benchmark.
-
-    Questions are compared one by one. The interval is a bootstrap over questions, and p that of the exact sign test,
-    which is McNemar's where a question is right or wrong.
-    """
-    if target is not None:
-        refuse_overlap(target.written, {"FIRST": first, "SECOND": second})
-    difference = compared(read_judge_report(first), read_judge_report(second), seed=seed)
-    click.echo(comparison_told(difference))
-    if target is not None:
-        with target.rows() as write:
-            write({"first": str(first), "second": str(second), **difference})
+evaluate.add_command(compare_runs, "compare")

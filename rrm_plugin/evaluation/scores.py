@@ -9,7 +9,7 @@ benchmark counts in its own way (`benchmarks/`), and intervals over a whole repo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,14 +66,19 @@ class Call:
     """False where it was read from a ledger or a recording."""
 
 
-def worth(verdicts: Iterable[Verdict | None], label: Verdict) -> float:
+def worth(verdicts: Sequence[Verdict | None], label: Verdict) -> float:
     """What the votes of one judgement are worth: 1 right, 0 wrong, and the right share of verdicts that are even."""
+    leaders = _leaders(verdicts)
+    return leaders.count(label) / len(leaders) if leaders else 0.0
+
+
+def _leaders(verdicts: Sequence[Verdict | None]) -> list[Verdict]:
+    """The verdicts with most votes; none where no vote is a verdict."""
+    if len(verdicts) == 1:
+        return [verdicts[0]] if verdicts[0] is not None else []
     counts = Counter(verdict for verdict in verdicts if verdict is not None)
-    if not counts:
-        return 0.0
-    most = max(counts.values())
-    leaders = [verdict for verdict, count in counts.items() if count == most]
-    return leaders.count(label) / len(leaders)
+    most = max(counts.values(), default=0)
+    return [verdict for verdict, count in counts.items() if count == most]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,11 +87,15 @@ class JudgedPair:
 
     pair: LabelledPair
     calls: tuple[Call, ...]
+    orders: tuple[bool, ...] = field(init=False)
+    """The orders in which it was shown, the data set's own (False) first."""
+    _leaders: tuple[list[Verdict], list[Verdict]] = field(init=False, repr=False)
 
-    @property
-    def orders(self) -> tuple[bool, ...]:
-        """The orders in which it was shown, the data set's own (False) first."""
-        return tuple(sorted({call.swapped for call in self.calls}))
+    def __post_init__(self) -> None:
+        shown = {call.swapped for call in self.calls}
+        # Computed once: reports ask for these many times, of many pairs.
+        object.__setattr__(self, "orders", tuple(sorted(shown)))
+        object.__setattr__(self, "_leaders", (_leaders(self.votes(False)), _leaders(self.votes(True))))
 
     def votes(self, swapped: bool) -> list[Verdict | None]:
         """The verdicts in one order."""
@@ -94,21 +103,18 @@ class JudgedPair:
 
     def right(self, swapped: bool) -> float:
         """What the judgement in one order is worth."""
-        return worth(self.votes(swapped), self.pair.label)
+        leaders = self._leaders[swapped]
+        return leaders.count(self.pair.label) / len(leaders) if leaders else 0.0
 
     def verdict(self, swapped: bool) -> Verdict | None:
         """What most votes in one order say; a tie where they are even, None where there is none."""
-        counts = Counter(verdict for verdict in self.votes(swapped) if verdict is not None)
-        if not counts:
-            return None
-        most = max(counts.values())
-        leaders = [verdict for verdict, count in counts.items() if count == most]
-        return leaders[0] if len(leaders) == 1 else Verdict.TIE
+        leaders = self._leaders[swapped]
+        return None if not leaders else leaders[0] if len(leaders) == 1 else Verdict.TIE
 
     @property
     def accuracy(self) -> float:
         """Mean of what its judgements are worth."""
-        return float(np.mean([self.right(swapped) for swapped in self.orders]))
+        return sum(self.right(swapped) for swapped in self.orders) / len(self.orders)
 
     @property
     def both(self) -> float | None:

@@ -1,0 +1,81 @@
+"""Reports on a judge: the exact test against scipy, comparison question by question, what tables show."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rrm_plugin.errors import ConfigError
+from rrm_plugin.evaluation.benchmarks import BENCHMARKS
+from rrm_plugin.evaluation.judge_reports import compared, judge_report, read_judge_report, sign_test
+from rrm_plugin.evaluation.tables import as_html, as_markdown, as_text, comparison_told, judge_tables
+from tests.evaluation.judged import judged
+
+PAIRS = BENCHMARKS["pairs"]
+
+
+@pytest.mark.parametrize(("better", "worse"), [(0, 0), (1, 0), (3, 9), (9, 3), (50, 50), (120, 80), (1500, 1300)])
+def test_the_sign_test_is_scipys(better: int, worse: int) -> None:
+    stats = pytest.importorskip("scipy.stats")
+    wanted = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
+    assert sign_test(better, worse) == pytest.approx(wanted, rel=1e-9)
+
+
+def report(rights: dict[str, str], **settings: object) -> dict:
+    pairs = [judged(mark, mark, name=name) for name, mark in rights.items()]
+    return judge_report(PAIRS, pairs, settings)
+
+
+def test_two_runs_are_compared_question_by_question() -> None:
+    one = report({"a": "1", "b": "1", "c": "1", "d": "2"}, engine="x", votes=1)
+    other = report({"a": "2", "b": "2", "c": "1", "e": "1"}, engine="y", votes=2)
+    difference = compared(one, other)
+    assert difference["questions"] == 3 and difference["difference"] == pytest.approx(2 / 3)
+    assert (difference["better"], difference["worse"]) == (2, 0)
+    assert difference["p_value"] == sign_test(2, 0) == 0.5
+    assert difference["only_in_one"] == [1, 1]
+    assert difference["differs"] == {"votes": [2, 1]}
+    told = comparison_told(difference)
+    assert "+66.7 points" in told and "p = 0.5" in told and "votes 2 -> 1" in told
+
+
+def test_runs_without_a_common_question_are_not_compared() -> None:
+    with pytest.raises(ConfigError, match="share no question"):
+        compared(report({"a": "1"}), report({"b": "1"}))
+    with pytest.raises(ConfigError, match="one report is on pairs, the other on llmbar"):
+        compared(report({"a": "1"}), {**report({"a": "1"}), "benchmark": "llmbar"})
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[1]", '{"benchmark": "x", "settings": {}, "questions": {"a": "b"}}'])
+def test_what_is_no_report_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "report.json").write_text(text)
+    with pytest.raises(ConfigError, match="no report of rrm eval"):
+        read_judge_report(tmp_path / "report.json")
+
+
+def test_a_report_is_plain_json_and_its_questions_average_to_its_accuracy(tmp_path: Path) -> None:
+    made = report({"a": "1", "b": "2", "c": "1"})
+    (tmp_path / "report.json").write_text(json.dumps(made))
+    read = read_judge_report(tmp_path / "report.json")
+    assert sum(read["questions"].values()) / 3 == pytest.approx(read["overall"]["accuracy"]) == 2 / 3
+    low, high = read["overall"]["interval"]
+    assert 0 <= low < 2 / 3 < high <= 1
+
+
+def test_tables_show_what_failed_and_escape_what_is_named() -> None:
+    pairs = [judged("?", "1", subset="<b>|s", name="a"), judged("1", "1", subset="<b>|s", name="b")]
+    tables = judge_tables(judge_report(PAIRS, pairs, {}))
+    assert "no_verdict      1  25.0" in as_text(tables)
+    assert "<b>\\|s" in as_markdown(tables)
+    page = as_html("A judge", tables, "{}")
+    assert "&lt;b&gt;|s" in page and "<b>|s" not in page and "http" not in page
+
+
+def test_the_picture_is_one(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from rrm_plugin.evaluation.plots import plot_judge
+
+    plot_judge(judge_report(PAIRS, [judged("112", "111"), judged("122", "2?2", name="b")], {}), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
