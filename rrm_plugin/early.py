@@ -51,10 +51,12 @@ class EarlyMatches:
             return
         self._known.add(known)
         self._seated[index] = text
-        ready = [match for match in self._waiting if match.first in self._seated and match.second in self._seated]
-        self._waiting = [match for match in self._waiting if match not in ready]
-        for match in ready:
-            self._begin(match)
+        waiting, self._waiting = self._waiting, []
+        for match in waiting:
+            if match.first in self._seated and match.second in self._seated:
+                self._begin(match)
+            else:
+                self._waiting.append(match)
 
     def take(self, first: Guarded, second: Guarded) -> Awaitable[Judgement] | None:
         """The judgement of these two texts in this order, once; None where it was not begun."""
