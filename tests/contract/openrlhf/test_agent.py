@@ -224,7 +224,7 @@ def test_a_reply_without_verdicts_gets_the_mean_of_its_group(executor, engine_wi
     assert lonely["reward"] == pytest.approx(sum(others) / len(others))
 
 
-def test_the_engine_at_hand_policy.hands_out_siblings(executor, engine_with):
+def test_the_engine_at_hand_hands_out_siblings(executor, engine_with):
     assert asyncio.run(policy.hands_out_siblings(engine_with(executor())))
 
 
