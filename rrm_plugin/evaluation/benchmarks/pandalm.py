@@ -15,7 +15,7 @@ import numpy as np
 from rrm_plugin.evaluation.benchmarks.figures import accuracy
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, integer, named, text
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
-from rrm_plugin.training.pairs import RowError
+from rrm_plugin.training.pairs import RowError, column
 from rrm_plugin.training.sources import RejectReason, Row
 from rrm_plugin.types import Verdict
 
@@ -35,14 +35,20 @@ def _majority(row: Row) -> Verdict:
     return _VOTES[Counter(votes).most_common(1)[0][0]]
 
 
+def _said(row: Row, name: str) -> str:
+    # Some responses are a bare number or truth value in the source's file, which its own prompts show as Python does.
+    value = column(row, name)
+    return str(value) if isinstance(value, bool | int | float) else text(row, name)
+
+
 def _read(row: Row, hint: str) -> Iterator[LabelledPair]:
     given = text(row, "input")
     yield LabelledPair(
         id=named(row, "idx"),
         subset="pandalm",
         prompt=f"{text(row, 'instruction')}\n\n{given}" if given else text(row, "instruction"),
-        first=text(row, "response1"),
-        second=text(row, "response2"),
+        first=_said(row, "response1"),
+        second=_said(row, "response2"),
         label=_majority(row),
     )
 
