@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from rrm_plugin import RRMJudge
+from rrm_plugin.service import ServiceSettings
+from rrm_plugin.service.server import serving
 from tests.tiny import save_tiny_model
 
 REASON = "needs OpenRLHF: make test-openrlhf"
@@ -198,6 +200,19 @@ def test_the_same_question_twice_is_two_groups(rollout, tokenizer):
         for group in groups_of(done.samples):
             offline = judge.score(group[0].labels[0], replies(group, tokenizer))
             assert [sample.rewards.item() for sample in group] == pytest.approx(offline.values, abs=1e-6)
+
+
+def test_the_service_rewards_a_rollout_as_it_would_be_offline(rollout, tokenizer):
+    everybody = JUDGE | {"schedule": "round_robin", "orders": "both"}
+    with RRMJudge(**everybody) as judge:
+        with serving(judge, ServiceSettings(group_size=SIZE, port=0)) as address:
+            done = rollout(questions(16), agent=None, url=[f"{address}/get_reward"])
+        assert len(done.samples) == 16 * SIZE
+        for group in groups_of(done.samples):
+            offline = judge.score(group[0].labels[0], replies(group, tokenizer))
+            assert [sample.rewards.item() for sample in group] == pytest.approx(offline.values, abs=1e-6)
+            assert {sample.info["rrm_missing"].item() for sample in group} == {0.0}
+    assert sum(advantages(done.samples, done.args)) == pytest.approx(0, abs=1e-2)
 
 
 def test_a_judge_that_is_gone_leaves_numbers_and_says_so(rollout):
