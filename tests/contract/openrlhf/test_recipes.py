@@ -16,7 +16,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
+from rrm_plugin.schedules import schedule
 from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.sources import source
@@ -186,6 +188,12 @@ def test_the_policy_recipe(command_line, started, rows, monkeypatch, capsys):
     assert args.rollout.max_tokens_per_gpu >= args.data.max_len <= args.train.max_tokens_per_gpu
     assert engines["agent_func_path"] == str(FOLDER / "agent.py") and engines["remote_rm_url"] == ["agent"]
     assert args.data.label_key == args.data.input_key
+    judge = yaml.safe_load((FOLDER / "judge.yaml").read_text())
+    calls = schedule(judge["schedule"]).calls(args.rollout.n_samples_per_prompt, judge["orders"])
+    told = f"the judge's {calls} calls a group make {calls * args.rollout.batch_size:,} calls a step"
+    assert (
+        told in (FOLDER / "README.md").read_text() and f"{calls} calls a group" in (FOLDER / "judge.yaml").read_text()
+    )
 
 
 def test_its_loader_makes_the_executor_with_the_settings_of_the_file(monkeypatch):
