@@ -18,9 +18,11 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
+from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.schedules import schedule
 from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
+from rrm_plugin.training.questions import QuestionReading, write_questions
 from rrm_plugin.training.sources import source
 from tests.tiny import save_tiny_model
 
@@ -194,6 +196,24 @@ def test_the_policy_recipe(command_line, started, rows, monkeypatch, capsys):
     assert (
         told in (FOLDER / "README.md").read_text() and f"{calls} calls a group" in (FOLDER / "judge.yaml").read_text()
     )
+
+
+def test_its_labels_bring_the_judge_the_conversation(command_line, started, tmp_path):
+    from openrlhf.trainer.ppo_trainer import prepare_datasets
+    from openrlhf.utils import get_strategy
+    from transformers import AutoTokenizer
+
+    (tmp_path / "in.jsonl").write_text('{"question": "Why is the sky blue?", "answer": "secret"}\n')
+    write_questions([source(str(tmp_path / "in.jsonl"))], tmp_path / "policy.jsonl", QuestionReading(suffix=" Think."))
+    args, _, _ = started(command_line("policy_7b.sh", data=tmp_path / "policy.jsonl"))
+    args.eval.dataset = None
+    loader, _, _ = prepare_datasets(
+        get_strategy(args), AutoTokenizer.from_pretrained(save_tiny_model(tmp_path / "model"))
+    )
+    ((_, prompts, labels, _),) = loader
+    asked_for = [{"role": "user", "content": "Why is the sky blue? Think."}]
+    assert asked(prompts[0], labels[0]) == (asked_for, None)
+    assert json.loads(json.dumps(labels[0])) == asked_for, "OpenRLHF's HTTP client posts it as JSON"
 
 
 def test_its_loader_makes_the_executor_with_the_settings_of_the_file(monkeypatch):
