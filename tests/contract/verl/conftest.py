@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.contract.verl.recipes import ROOT
 from tests.tiny import save_tiny_model
 
 
@@ -32,6 +33,8 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RRM_CONFIG", str(path))
         patch.setenv("TRANSFORMERS_VERBOSITY", "error")
+        # What stands in for vLLM is imported by verl's workers.
+        patch.setenv("PYTHONPATH", str(ROOT))
         ray.init(num_cpus=8, include_dashboard=False, namespace="test")
         yield path
         ray.shutdown()
