@@ -31,15 +31,18 @@ from rrm_plugin import RRMJudge, metrics, outcome_log, shaping, types
 from rrm_plugin import reducers as reducing
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.cohorts import Gate
-from rrm_plugin.evaluation import answers
+from rrm_plugin.evaluation import answers, recorded, scores
 from rrm_plugin.prompts import PRESETS
 from rrm_plugin.schedules import schedule
+from rrm_plugin.service import ServiceClient, ServiceSettings, counters, problems
 from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering, questions
 from rrm_plugin.training.sources import RejectReason
 
 sys.path.append(str(Path(__file__).resolve().parent))
 import estimate_tables
+import evaluation_tables
 import gpqa_tables
+import service_tables
 
 DOCS = Path(__file__).resolve().parent.parent
 MARKS = re.compile(r"(?P<begin><!-- generated: (?P<name>[\w-]+) -->\n).*?(?P<end><!-- end -->)", re.DOTALL)
@@ -298,7 +301,16 @@ TABLES: dict[str, Callable[[], str]] = {
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),
     "vllm-options": _engine("VllmEngine"),
+    "service-engine": _engine("ServiceEngine"),
+    "service-settings": lambda: settings_of(ServiceSettings),
+    "service-client": lambda: settings_of(ServiceClient),
+    "service-errors": lambda: listed(problems, "400", ["status and type", "when"]),
+    "service-counters": lambda: listed(counters, "rrm_request", ["metric", "meaning"]),
+    "service-endpoints": service_tables.endpoints,
     **estimate_tables.TABLES,
+    **evaluation_tables.TABLES,
+    "evaluation-numbers": lambda: listed(scores, "n  ", ["number", "meaning"]),
+    "recorded-columns": lambda: listed(recorded, "subset, id", ["columns", "meaning"]),
     **gpqa_tables.TABLES,
 }
 

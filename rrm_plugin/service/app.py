@@ -82,7 +82,7 @@ def _judging(app: FastAPI, desk: Desk) -> None:
         return _json(scores_row(scores, rewards, judgements=body.judgements))
 
     app.post("/v1/score", tags=["judge"])(score)
-    app.post("/v1/rank", tags=["judge"], summary="The same as /v1/score")(score)
+    app.post("/v1/rank", tags=["judge"], name="rank")(score)
 
 
 def _gathering(app: FastAPI, desk: Desk) -> None:

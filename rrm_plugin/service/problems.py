@@ -4,10 +4,13 @@
     401 unauthorized         the token is missing or wrong
     404 not_found            there is no such page, or no such model
     405 not_allowed          the page knows another method
+    408 too_slow             the body did not come
     409 cannot_continue      the engine cannot continue a text
     413 too_large            the body is larger than the service takes
     422 invalid              a field of the body; the message names it
     422 group_error          a group that cannot be: its size is not known, say
+    422 engine_rejected      the engine refused the request; often it is over its context length
+    429 engine_busy          the engine still answered 429 after the retries; asks to come again
     429 full                 too many requests wait; asks to come again
     500 config_error         a setting of the judge cannot work
     500 internal             a defect; the log has more

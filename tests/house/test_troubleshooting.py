@@ -30,8 +30,12 @@ from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.engines.wire import refusal
 from rrm_plugin.evaluation.choices import load_questions
 from rrm_plugin.evaluation.replies import Replies
+from rrm_plugin.service import ServiceClient, ServiceSettings
+from rrm_plugin.service.server import Service
 from tests.engines.local_servers import dead_url, failing, serve, serve_raw
 from tests.house.source import ROOT
+from tests.service.services import TOKEN, service
+from tests.service.services import asked as asked_service
 
 HEADINGS = re.findall(r"^### `(.+)`$", (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8"), re.MULTILINE)
 ROW = {"prompts": ["Count."] * 4, "completions": ["one", "one two", "two", "three"]}
@@ -151,6 +155,23 @@ def of_another_version(folder: Path) -> None:
     RRMJudge(engine="scripted:longer", ledger=folder / "new.db")
 
 
+def answered(path: str, body: Any, *, known: bool = True, **limits: Any) -> Callable[[], str]:
+    """What a service answers to a request."""
+
+    def ask() -> str:
+        with RRMJudge(engine="scripted:longer") as judge, service(judge, token=TOKEN, **limits) as url:
+            for _ in range(2):
+                _, found, _ = asked_service(url, path, body, Authorization=f"Bearer {TOKEN if known else ''}")
+        return found["error"]["message"]
+
+    return ask
+
+
+def served_twice() -> None:
+    with RRMJudge(engine="scripted:longer") as judge, service(judge) as url:
+        Service(judge, ServiceSettings(port=int(url.rpartition(":")[2])))
+
+
 def command(*words: str) -> Callable[[], Any]:
     return lambda: CliRunner().invoke(rrm, words).output
 
@@ -196,6 +217,16 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     yield served(b"<html>", model="judge")
     yield made(engine="scripted:longer", ledger=folder / "no_ledger.db")
     yield lambda: of_another_version(folder)
+    yield lambda: ServiceSettings(host="0.0.0.0")
+    yield lambda: ServiceClient(dead_url(), retry_for=0.0).withdraw("g")
+    yield lambda: ServiceClient("localhost:8100")
+    yield served_twice
+    pair = {"prompt": "Count.", "first": "one", "second": "one two"}
+    yield answered("/v1/compare", pair, known=False)
+    yield answered("/v1/compare", pair, max_calls=1)
+    yield answered("/v1/chat/completions", {"messages": MESSAGES, "model": "RRM-32B"})
+    yield answered("/v1/cohort", {"key": "g", "prompt": "Count.", "response": "one"})
+    yield answered("/get_reward", {"query": ["Count. one"], "prompts": ["Count."], "labels": [""]})
     yield command("rank", str(folder / "one.jsonl"), "--output", str(folder / "out.jsonl"))
     yield command(
         "rank", str(folder / "one.jsonl"), "--output", str(folder / "out.jsonl"), "--engine", "scripted:longer"
