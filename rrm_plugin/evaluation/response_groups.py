@@ -25,17 +25,32 @@ from typing import Any
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.answers import LETTERS
+from rrm_plugin.evaluation.benchmarks.pairs import Published
 from rrm_plugin.evaluation.benchmarks.ppe import SETS, answers, correctness, question_id
 from rrm_plugin.training.pairs import RowError, column
 from rrm_plugin.training.sources import Reject, RejectReason, Row, Source
 from rrm_plugin.training.verifiers import final_answer
 
-__all__ = ["PPE_GROUPS", "ResponseGroup", "group_source", "read_groups"]
+__all__ = ["PPE_GROUPS", "PPE_PUBLISHED", "ResponseGroup", "group_source", "read_groups"]
 
 PPE_GROUPS: Mapping[str, Source] = {
     f"ppe_{name}": Source(name=name, path=path, options={"split": "train"}) for name, path in SETS.items()
 }
 """Data sets of the hub by a name of their own: 32 answers to each question."""
+
+_REMEMBERED = "remembered from the RRM paper, unverified"
+PPE_PUBLISHED: Mapping[str, tuple[Published, ...]] = {
+    name: tuple(
+        Published(judge=judge, figure=f"best of 32, {name}", value=value, source=_REMEMBERED)
+        for judge, value in zip(("RRM-7B", "RRM-32B", "RRM-32B, 5 votes"), values, strict=True)
+    )
+    for name, values in {
+        "ppe_mmlu_pro": (69.1, 81.3, 83.0),
+        "ppe_math": (82.0, 89.8, 91.8),
+        "ppe_gpqa": (49.2, 61.1, 64.3),
+    }.items()
+}
+"""What others published of best of 32."""
 
 _PROMPTS = ("question", "prompt")
 _CORRECT = ("correct", "is_correct", "is_correct_helper")

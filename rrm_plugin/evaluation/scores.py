@@ -2,8 +2,28 @@
 
 A pair that is shown in both orders has two judgements. A judgement without a verdict is a wrong one, and is counted
 apart as well, by reason. Where several votes were cast in an order, most of them decide; where they are even among
-several verdicts, the judgement is worth the share of these that are right, as if a coin decided. Left out: what a
-benchmark counts in its own way (`benchmarks/`), and intervals over a whole report (`judge_reports.py`).
+several verdicts, the judgement is worth the share of these that are right, as if a coin decided. A number of which
+nothing can be said is null.
+
+    n                    pairs
+    accuracy             mean over pairs and orders, with its `interval`
+    accuracy_straight    of the data set's own order alone
+    accuracy_swapped     of the other order alone
+    both                 share of the pairs that are right in both orders
+    together             share of the pairs on which the two orders together name the right response more often; orders
+                         that contradict each other are a tie
+    agreement            share of the pairs on which both orders say the same, as the benchmark's source counts it
+    agreement_of_decided
+                         the same among pairs with a verdict in both orders: what the package calls agreement elsewhere
+    first_rate           share of decided calls won by the response shown first; 0.5 is unbiased
+    tie_rate             share of the verdicts that are ties
+    failures             calls without a verdict, by reason
+    failed               their share of all calls
+    forced               share of calls whose thinking ran out and that were made to state a verdict
+    cost                 calls, how many of them were paid now, tokens and seconds, in all and a call
+    by_source            of a replay, accuracy and agreement by the verdicts that the source took
+
+Left out: what a benchmark counts in its own way (`benchmarks/`), and intervals (`judge_reports.py`).
 """
 
 from __future__ import annotations
@@ -158,13 +178,7 @@ def units(judged: Sequence[JudgedPair], values: Sequence[float]) -> dict[str, fl
 
 
 def counted(judged: Sequence[JudgedPair]) -> dict[str, Any]:
-    """The numbers of some pairs, as plain values; None where nothing can be said.
-
-    `n` pairs; `accuracy`, the mean over pairs and orders, and `accuracy_straight`, `accuracy_swapped` by order; `both`,
-    right in both orders; `together`, right by both orders together, which is how JudgeBench counts; `agreement` of the
-    orders among pairs with a verdict in both; `first_rate`, the share of decided calls won by the response shown first;
-    `tie_rate`; `failures`, calls without a verdict by reason, and `failed`, their share; `tokens` and `seconds` a call.
-    """
+    """The numbers of some pairs, as plain values; see the module docstring."""
     calls = [call for one in judged for call in one.calls]
     return {
         "n": len(judged),
