@@ -160,7 +160,7 @@ def test_a_sibling_whose_generation_raises_releases_the_others(executor, engine_
 
 
 def test_a_sibling_that_never_ends_keeps_the_others_no_longer_than_the_deadline(executor, engine_with, ask, tokenizer):
-    made = executor(deadline=0.5)
+    made = executor(deadline=1.5)
 
     async def run():
         tasks = await siblings(made, engine_with(made), ask("(never 3) why red"))

@@ -110,7 +110,7 @@ def test_its_executor_takes_the_reply():
 
 
 def test_a_sibling_that_never_comes_costs_the_deadline_and_no_number():
-    settings = ServiceSettings(group_size=SIZE, port=0, reward_deadline=0.4, reward_patience=20.0)
+    settings = ServiceSettings(group_size=SIZE, port=0, reward_deadline=1.5, reward_patience=20.0)
 
     async def run(url):
         return await asyncio.gather(*(rewarded(url, "why", number, "") for number in range(SIZE - 1)))
