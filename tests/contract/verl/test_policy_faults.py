@@ -22,7 +22,7 @@ from tests.engines.local_servers import serve
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.experimental.reward_loop", reason=REASON, exc_type=ImportError)
 
-DEADLINE = 4.0
+DEADLINE = 6.0
 
 
 @dataclass
