@@ -21,9 +21,12 @@ import pytest
 from click.testing import CliRunner
 
 from rrm_plugin import MissingExtraError, RRMJudge
+from rrm_plugin.adapters.openrlhf import reward_func
+from rrm_plugin.adapters.openrlhf.policy import GroupReward, configured_gate
 from rrm_plugin.adapters.verl.rows import row_of
 from rrm_plugin.adapters.verl.settings import PolicySettings
 from rrm_plugin.cli import main as rrm
+from rrm_plugin.cohorts import Gate
 from rrm_plugin.config import read_settings
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
 from rrm_plugin.engines.templates import ChatTemplate
@@ -233,6 +236,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     )
 
     yield from of_policies(folder)
+    yield from of_openrlhf(folder)
     yield from of_verl()
 
 
@@ -248,6 +252,24 @@ def of_policies(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: asyncio.run(refusing(questions, report))
     _file(folder / "empty.jsonl", '{"question": ""}\n')
     yield command("policy-data", str(folder / "empty.jsonl"), "--out", str(folder / "policy.jsonl"))
+
+
+def of_openrlhf(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The same with what OpenRLHF is pointed at, as far as it needs no OpenRLHF."""
+    (folder / "gate.yaml").write_text("engine: scripted:longer\ngate:\n  dead_line: 7\n")
+
+    def configured() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("RRM_CONFIG", str(folder / "gate.yaml"))
+            configured_gate()
+
+    def unknown() -> None:
+        with RRMJudge(engine="scripted:longer") as judge:
+            asyncio.run(GroupReward(Gate(judge)).execute("Why?", "", object(), 1, None, object()))
+
+    yield lambda: reward_func(["another text"], ["Why?"], [1])
+    yield unknown
+    yield configured
 
 
 def of_verl() -> Iterator[Callable[[], Any]]:
