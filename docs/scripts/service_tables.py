@@ -24,7 +24,7 @@ def endpoints() -> str:
     for route in routes:
         if isinstance(route, APIRoute):
             meaning = " ".join((inspect.getdoc(route.endpoint) or "").split())
-            rows.append([f"`{' '.join(sorted(route.methods))} {route.path}`", meaning, _fields(route)])
+            rows.append([f"`{' '.join(sorted(route.methods or ()))} {route.path}`", meaning, _fields(route)])
     return markdown(["endpoint", "what it does", "fields of the body"], rows)
 
 

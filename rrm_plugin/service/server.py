@@ -78,6 +78,7 @@ class Service:
                 # It would show the token in a query; /metrics counts requests.
                 access_log=False,
                 lifespan="off",
+                proxy_headers=False,
                 server_header=False,
                 timeout_keep_alive=_KEEP_ALIVE,
                 timeout_graceful_shutdown=int(settings.grace) + 5,

@@ -971,3 +971,21 @@ def test_what_was_sent_is_plain_json():
         seen[0].decode("ascii")
 
     asyncio.run(run())
+
+
+def test_a_probe_tells_which_servers_answer():
+    async def main():
+        async def busy(request, body):
+            return failing(429, "busy")
+
+        async def broken(request, body):
+            return failing(503, "loading")
+
+        async with serve(busy) as first, serve(broken) as second:
+            engine = HttpEngine([first.url, second.url, dead_url()], model="judge", api_key="a secret key")
+            found = await engine.probe(2.0)
+            await engine.close()
+        assert [bool(error) for error in found.values()] == [False, True, True]
+        assert "loading" in list(found.values())[1] and "a secret key" not in str(found)
+
+    asyncio.run(main())

@@ -83,6 +83,11 @@ def test_a_large_body_is_refused_and_its_client_is_told(judge):
             assert asked(url, "/v1/compare", fits)[0] == 200
 
 
+def test_a_body_of_some_megabytes_is_taken_by_default(judge):
+    with service(judge) as url:
+        assert asked(url, "/v1/compare", {**PAIR, "prompt": "x" * 12 * 2**20})[0] == 200
+
+
 def test_a_large_body_without_a_length_is_refused_too(judge):
     async def pieces():
         for _ in range(8):
