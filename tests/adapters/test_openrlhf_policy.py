@@ -81,7 +81,7 @@ def test_rewards_are_filled_in_and_the_rest_is_left_as_it_was(judge):
     outputs = asyncio.run(generate(agent, ["aaa", "a", "aa"]))
     assert [output["reward"] for output in outputs] == judge.score("Why?", ["aaa", "a", "aa"]).values
     assert all(output["observation_tokens"] and "images" in output for output in outputs)
-    assert not agent._groups, "nothing is kept of a group that is done"
+    assert not agent._siblings.under_way, "nothing is kept of a group that is done"
 
 
 def test_groups_side_by_side_do_not_mix_though_their_prompts_are_the_same(judge):

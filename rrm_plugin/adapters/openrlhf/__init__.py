@@ -2,6 +2,7 @@
 
     training    the reward of the judge's own training, for `--reward.remote_url` with a file
     policy      an executor that has groups of replies judged, for `--train.agent_func_path`
+    siblings    which replies belong together
     endpoint    the same behind an address, for `--reward.remote_url` with a URL
     texts       what was asked and what was answered, told from OpenRLHF's texts
 

@@ -2,10 +2,9 @@
 
     class AgentExecutor(GroupReward, SingleTurnAgentExecutor): ...        integrations/openrlhf/agent.py
 
-OpenRLHF's own executor generates a reply; this one then has it judged among its siblings and fills in the reward. It is
-not told who the siblings are. They share one object of sampling parameters, which no other group does, and all begin
-before any of them goes on: that is how a group and its size are known. Whether the OpenRLHF at hand does so is tried
-out with the first reply. Where it does not, a group is `num_generations` replies to the same prompt and label.
+OpenRLHF's own executor generates a reply; this one then has it judged among its siblings and fills in the reward. Who
+they are is known from the sampling parameters (`siblings`). In a version of OpenRLHF in which that does not hold, a
+group is `num_generations` replies to the same prompt and label.
 
 The trainer always gets a number: of a reply without a reward the mean of its group, and 0 where nobody in it has one.
 The settings, in the file that RRM_CONFIG names, are those of `RRMJudge`, and under `gate` those of `Gate`.
@@ -15,13 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import itertools
 import logging
 import time
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
+from rrm_plugin.adapters.openrlhf.siblings import Siblings, SiblingsByParameters, hands_out_siblings
 from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.config import read_judge_settings
@@ -29,7 +26,7 @@ from rrm_plugin.errors import ConfigError
 from rrm_plugin.outcome_log import numbers_of
 from rrm_plugin.reward import RRMJudge
 
-__all__ = ["GroupReward", "configured_gate", "hands_out_siblings"]
+__all__ = ["GroupReward", "configured_gate"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,16 +46,6 @@ def configured_gate() -> Gate:
         raise ConfigError(f"gate in the settings file must hold settings of a gate: {error}") from error
 
 
-@dataclass(eq=False)
-class _Siblings:
-    """The replies of one group that have begun; it keeps its parameters, so that no other object gets their id."""
-
-    parameters: Any
-    key: str
-    begun: int = 0
-    ended: int = 0
-
-
 class GroupReward:
     """What an executor of OpenRLHF has to inherit before `SingleTurnAgentExecutor` to have groups judged.
 
@@ -72,8 +59,8 @@ class GroupReward:
     def __init__(self, gate: Gate | None = None) -> None:
         super().__init__()
         self.gate = configured_gate() if gate is None else gate
-        self._groups: dict[tuple[int, str], _Siblings] = {}
-        self._numbers = itertools.count()
+        self._siblings = SiblingsByParameters()
+        self._ever_scored = False
         self._shared: asyncio.Future[bool] | None = None
 
     async def execute(
@@ -94,7 +81,7 @@ class GroupReward:
         Raises:
             ConfigError: siblings cannot be told, and `num_generations` is not set.
         """
-        siblings, number = self._enter(prompt, sampling_params)
+        siblings, number = self._siblings.enter(prompt, sampling_params)
         try:
             # After this all siblings have entered, and the size of the group is known.
             await asyncio.sleep(0)
@@ -110,23 +97,10 @@ class GroupReward:
                 raise
             return output | await self._answer(key, member, size)
         finally:
-            self._leave(siblings, prompt)
-
-    def _enter(self, prompt: str, sampling_params: Any) -> tuple[_Siblings, int]:
-        known = self._groups.get((id(sampling_params), prompt))
-        if known is None:
-            known = _Siblings(sampling_params, key=f"group {next(self._numbers)}")
-            self._groups[id(sampling_params), prompt] = known
-        known.begun += 1
-        return known, known.begun - 1
-
-    def _leave(self, siblings: _Siblings, prompt: str) -> None:
-        siblings.ended += 1
-        if siblings.ended == siblings.begun:
-            self._groups.pop((id(siblings.parameters), prompt), None)
+            self._siblings.leave(siblings)
 
     async def _group(
-        self, siblings: _Siblings, number: int, prompt: str, label: Any, engine: Any
+        self, siblings: Siblings, number: int, prompt: str, label: Any, engine: Any
     ) -> tuple[str, int, int | None]:
         """Key and size of the reply's group, and its number in it where that is known."""
         if self._shared is None:
@@ -150,10 +124,17 @@ class GroupReward:
         except Exception:
             # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
             logger.exception("a reply could not be judged, and gets 0")
+        self._tell_of_silence(outcome)
         logs = numbers_of(outcome, time.perf_counter() - began, self.gate.judge.__name__)
         if outcome is None:
             return {"reward": 0.0, "scores": 0.0, "extra_logs": logs}
         return {"reward": outcome.number, "scores": outcome.spread, "extra_logs": logs}
+
+    def _tell_of_silence(self, outcome: Outcome | None) -> None:
+        """A wrong address is a mistake rather than a bad moment, and must not look like a run."""
+        self._ever_scored = self._ever_scored or (outcome is not None and outcome.reward is not None)
+        if not self._ever_scored and outcome is not None and outcome.error is not None and outcome.index <= 0:
+            logger.error("no reply has been scored since the start, and all rewards are 0: %s", outcome.error)
 
 
 def _member(output: dict[str, Any], label: Any, tokenizer: Any, place: int | None) -> Member:
@@ -167,28 +148,6 @@ def _member(output: dict[str, Any], label: Any, tokenizer: Any, place: int | Non
         length=end - begin,
         reference=reference,
     )
-
-
-async def hands_out_siblings(engine: Any) -> bool:
-    """Whether an engine's `generate_responses` gives all siblings the same sampling parameters, and begins them all
-    before any of them goes on.
-    """
-    seen: list[Any] = []
-
-    async def execute(prompt: str, label: Any, sampling_params: Any, *_: Any, **__: Any) -> int:
-        seen.append(sampling_params)
-        await asyncio.sleep(0)
-        return len(seen)
-
-    asked_for = {"prompt": "", "label": "", "max_length": 1, "hf_tokenizer": None, "num_samples": 3}
-    try:
-        generate = type(engine).generate_responses
-        found = await generate(
-            SimpleNamespace(executor=SimpleNamespace(execute=execute)), sampling_params=object(), **asked_for
-        )
-    except Exception:
-        return False
-    return list(found) == [3, 3, 3] and all(one is seen[0] for one in seen)
 
 
 @functools.cache

@@ -14,6 +14,7 @@ import pytest
 
 from rrm_plugin import RRMJudge
 from rrm_plugin.adapters.openrlhf import policy
+from rrm_plugin.adapters.openrlhf.siblings import hands_out_siblings
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError
@@ -156,7 +157,7 @@ def test_a_sibling_whose_generation_raises_releases_the_others(executor, engine_
         offline = judge.score("(raise 3) why red", [reply_of(output, tokenizer) for output in rest])
     assert [output["reward"] for output in rest] == pytest.approx(offline.values)
     assert {output["extra_logs"]["rrm_missing"] for output in rest} == {0.125}
-    assert made.gate.counts["closed_released"] == 1 and not made._groups
+    assert made.gate.counts["closed_released"] == 1 and not made._siblings.under_way
 
 
 def test_a_sibling_that_never_ends_keeps_the_others_no_longer_than_the_deadline(executor, engine_with, ask, tokenizer):
@@ -179,7 +180,7 @@ def test_a_sibling_that_never_ends_keeps_the_others_no_longer_than_the_deadline(
     with RRMJudge(engine=LONGER, **SETTINGS) as judge:
         offline = judge.score("(never 3) why red", [reply_of(output, tokenizer) for output in outputs])
     assert [output["reward"] for output in outputs] == pytest.approx(offline.values)
-    assert made.gate.counts["closed_deadline"] == 1 and not made._groups
+    assert made.gate.counts["closed_deadline"] == 1 and not made._siblings.under_way
 
 
 def test_a_judge_that_never_answers_is_not_waited_for_for_ever(executor, engine_with, ask):
@@ -202,11 +203,13 @@ def test_garbage_from_the_judge_is_no_verdict_and_no_reward(executor, engine_wit
     assert all(output["scores"] == 0.0 and output["extra_logs"]["rrm_no_verdict"] == 1.0 for output in outputs)
 
 
-def test_a_judge_that_goes_down_for_good_leaves_numbers(executor, engine_with, ask):
+def test_a_judge_that_goes_down_for_good_leaves_numbers(executor, engine_with, ask, caplog):
     made = executor(dead_url(), model="judge", max_retries=0, timeout=5.0)
     outputs = asyncio.run(engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE))
     assert [output["reward"] for output in outputs] == [0.0] * SIZE
     assert all(output["extra_logs"]["rrm_failed"] == output["extra_logs"]["rrm_unscored"] == 1.0 for output in outputs)
+    (loud,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "no reply has been scored since the start" in loud.message and "unreachable" in loud.message
 
 
 def test_a_reply_without_verdicts_gets_the_mean_of_its_group(executor, engine_with, ask, tokenizer):
@@ -225,7 +228,7 @@ def test_a_reply_without_verdicts_gets_the_mean_of_its_group(executor, engine_wi
 
 
 def test_the_engine_at_hand_hands_out_siblings(executor, engine_with):
-    assert asyncio.run(policy.hands_out_siblings(engine_with(executor())))
+    assert asyncio.run(hands_out_siblings(engine_with(executor())))
 
 
 class CopyingEngine:
@@ -275,4 +278,4 @@ def test_where_siblings_cannot_be_told_their_number_has_to_be_given(executor, en
     [SimpleNamespace(), SimpleNamespace(generate_responses=lambda: None)],
 )
 def test_an_unknown_engine_hands_out_no_siblings(engine):
-    assert not asyncio.run(policy.hands_out_siblings(engine))
+    assert not asyncio.run(hands_out_siblings(engine))
