@@ -39,7 +39,7 @@ ADVICE = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class _Probe:
     """One sum in one order."""
 
     judgement: Judgement
@@ -83,17 +83,17 @@ def check_judge(judge: RRMJudge, group_size: int | None = None) -> list[Finding]
     return findings
 
 
-async def _asked(judge: RRMJudge) -> list[Probe]:
+async def _asked(judge: RRMJudge) -> list[_Probe]:
     both = [
         probe
         for (prompt, first, second), right in zip(PROBES, RIGHT, strict=True)
         for probe in ((prompt, first, second, right), (prompt, second, first, right.swapped))
     ]
     judgements = await asyncio.gather(*(judge.acompare(*texts) for *texts, _ in both))
-    return [Probe(judgement=judgement, right=right) for judgement, (*_, right) in zip(judgements, both, strict=True)]
+    return [_Probe(judgement=judgement, right=right) for judgement, (*_, right) in zip(judgements, both, strict=True)]
 
 
-def _of_answers(probes: Sequence[Probe]) -> Finding:
+def _of_answers(probes: Sequence[_Probe]) -> Finding:
     silent = [probe.judgement for probe in probes if probe.judgement.verdict is None]
     if not silent:
         tokens = sum(probe.judgement.usage.completion_tokens for probe in probes) // len(probes)
@@ -106,7 +106,7 @@ def _of_answers(probes: Sequence[Probe]) -> Finding:
     return verdict("the judge's answers", told, advice)
 
 
-def _of_quality(decided: Sequence[Probe]) -> Finding:
+def _of_quality(decided: Sequence[_Probe]) -> Finding:
     subject, total = "the judge's verdicts", len(decided)
     right = sum(probe.judgement.verdict is probe.right for probe in decided)
     first = sum(probe.judgement.verdict is Verdict.FIRST for probe in decided)
