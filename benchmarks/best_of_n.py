@@ -45,6 +45,7 @@ WAYS = (
     "knockout",
     "knockout@3",
     "knockout@5",
+    "adaptive",
     "swiss:4",
     "circulant:2",
     "circulant:4",

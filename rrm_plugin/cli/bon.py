@@ -27,7 +27,7 @@ from rrm_plugin.types import Group, Scores
 
 __all__ = ["bon"]
 
-DEFAULT = ("knockout", "swiss:3", "circulant:3", "round_robin")
+DEFAULT = ("knockout", "adaptive", "swiss:3", "circulant:3", "round_robin")
 AT_A_TIME = 64
 """Groups in play: enough to keep an engine full."""
 

@@ -20,7 +20,7 @@ from rrm_plugin.evaluation.benchmarks import BENCHMARKS, Benchmark, pairs_file, 
 from rrm_plugin.evaluation.judge_reports import judge_report
 from rrm_plugin.evaluation.judging import Judging, OrdersShown, drawn, judge_pairs
 from rrm_plugin.evaluation.plots import plot_judge
-from rrm_plugin.evaluation.recorded import Replayed, replay
+from rrm_plugin.evaluation.recorded import Replayed, recorded_prompt, replay
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.evaluation.simulated import simulated_judge, truth_of_pairs
 from rrm_plugin.evaluation.tables import as_text, judge_tables
@@ -193,7 +193,9 @@ class _Run:
     def replayed(self, pairs: Sequence[LabelledPair]) -> dict[str, Any]:
         """The report on recorded calls."""
         options = self.options
-        prompt = load_prompt(options["prompt"] or self.benchmark.prompt)
+        if given := [name for name in ("engine", "model", "orders", "votes") if options[name] is not None]:
+            raise click.UsageError(f"--replay asks no judge: leave --{given[0]} out")
+        prompt = load_prompt(options["prompt"] or recorded_prompt(options["recorded"]) or self.benchmark.prompt)
         read: dict[str, Source] = {"--replay": options["recorded"]} | _data(options)
         differences = {"--differences": options["differences"]} if options["differences"] else {}
         refuse_overlap({**self.target.written, **self.pages.files, **differences}, read)

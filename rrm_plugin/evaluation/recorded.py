@@ -23,11 +23,12 @@ from typing import Any, Literal
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.scores import Call, JudgedPair, LabelledPair
+from rrm_plugin.prompts import PRESETS
 from rrm_plugin.training.sources import Reject, Row, Source
 from rrm_plugin.types import Reason, Verdict
 from rrm_plugin.verdicts import Grammar, parse
 
-__all__ = ["Difference", "Replayed", "replay"]
+__all__ = ["Difference", "Replayed", "recorded_prompt", "replay"]
 
 Key = tuple[str, str]
 Taken = Literal["texts", "verdicts"]
@@ -219,6 +220,17 @@ def _whole(pair: LabelledPair, calls: Mapping[Key, list[Call]], shown: set[tuple
             for place in sorted(shown)
         ),
     )
+
+
+def recorded_prompt(path: Path) -> str | None:
+    """The preset that the calls in a file were asked with, as `rrm eval` writes it; None where the file does not say.
+
+    Raises:
+        ConfigError: there is no such file, or its first line is no row.
+    """
+    first = next(_rows(path, {}), None)
+    name = first.values.get("prompt") if first is not None else None
+    return name if isinstance(name, str) and name in PRESETS else None
 
 
 def _by_id(pairs: Sequence[LabelledPair]) -> Mapping[str, LabelledPair]:

@@ -102,7 +102,7 @@ def test_a_judge_is_asked_and_its_texts_score_the_same(tmp_path: Path, llmbar: P
     assert "| LLMBar/Natural | 6 |" in (tmp_path / "a.md").read_text()
     assert (tmp_path / "a.html").read_text().startswith("<!doctype html>")
     again = tmp_path / "again.json"
-    replayed = ["--replay", tmp_path / "longer.json.texts.jsonl", "--prompt", "rrm", "--json", again]
+    replayed = ["--replay", tmp_path / "longer.json.texts.jsonl", "--json", again]
     assert rrm("eval", "llmbar", "--data", llmbar, *replayed).exit_code == 0
     first, second = report["rows"], rows(again)[0]["rows"]
     same = ("subset", "n", "accuracy", "both", "agreement", "first_rate", "failures", "interval")
@@ -183,6 +183,10 @@ def test_two_runs_are_compared(tmp_path: Path, llmbar: Path) -> None:
             "are the same file",
         ),
         (["eval", "llmbar", "--data", "LLMBar", "--replay", "said.jsonl", "--json", "said.jsonl"], "are the same file"),
+        (
+            ["eval", "llmbar", "--data", "LLMBar", "--replay", "said.jsonl", "--json", "a.json", "--votes", "2"],
+            "--replay asks no judge: leave --votes out",
+        ),
         (["eval", "llmbar", "--data", "LLMBar", "--json", "a.json", "--html", "no/where.html"], "there is no folder"),
     ],
 )

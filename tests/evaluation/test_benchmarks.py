@@ -439,16 +439,6 @@ def test_pandalm_counts_ties_as_a_class(tmp_path: Path) -> None:
     assert found.parts["macro F1"] == pytest.approx((2 / 5 + 2 / 5 + 0) / 3)
 
 
-def test_pandalm_is_counted_as_scikit_learn_counts(tmp_path: Path) -> None:
-    metrics = pytest.importorskip("sklearn.metrics")
-    pairs = read(tmp_path, "pandalm")
-    said = {"4": Verdict.SECOND, "5": Verdict.TIE, "6": Verdict.TIE}
-    found = figures("pandalm", pairs, lambda pair, _: said[pair.id])
-    labels, given = [pair.label.value for pair in pairs] * 2, [said[pair.id].value for pair in pairs] * 2
-    names = [verdict.value for verdict in Verdict]
-    assert found.parts["macro F1"] == pytest.approx(metrics.f1_score(labels, given, labels=names, average="macro"))
-
-
 def test_auto_j_wants_both_orders() -> None:
     pairs = [made("s", "a"), made("s", "b")]
     found = figures(

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS
+from rrm_plugin.evaluation.intervals import bootstrap_interval
 from rrm_plugin.evaluation.judge_reports import compared, judge_report, read_judge_report, sign_test
 from rrm_plugin.evaluation.tables import as_html, as_markdown, as_text, comparison_told, judge_tables
 from tests.evaluation.judged import judged
@@ -21,6 +23,17 @@ def test_the_sign_test_is_scipys(better: int, worse: int) -> None:
     stats = pytest.importorskip("scipy.stats")
     wanted = stats.binomtest(better, better + worse).pvalue if better + worse else 1.0
     assert sign_test(better, worse) == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("distinct", [2, 500])
+def test_the_interval_is_scipys(distinct: int) -> None:
+    """Of values of which few are distinct, whose counts are drawn, and of values that are all distinct."""
+    stats = pytest.importorskip("scipy.stats")
+    draw = np.random.default_rng(7)
+    values = draw.integers(0, 2, 400).astype(float) if distinct == 2 else draw.normal(0.5, 0.3, 500)
+    ours = bootstrap_interval(values, seed=1)
+    theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=2).confidence_interval
+    assert ours == pytest.approx((theirs.low, theirs.high), abs=0.003)
 
 
 def report(rights: dict[str, str], **settings: object) -> dict:
