@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["LEVEL", "PairedDifference", "bootstrap_interval", "paired_difference"]
+__all__ = ["LEVEL", "PairedDifference", "bootstrap_interval", "paired_difference", "weighted_interval"]
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -54,6 +54,32 @@ def bootstrap_interval(
     means = _resampled_means(given, resamples, np.random.default_rng(seed))
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def weighted_interval(
+    parts: Sequence[tuple[float, Sequence[float]]],
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[float, float] | None:
+    """The interval of a weighted sum of means, such as the mean of several subsets' accuracies.
+
+    Args:
+        parts: a weight, and one number a question; the questions of each part are drawn anew by themselves.
+        level, resamples, seed: as in `bootstrap_interval`.
+
+    Returns:
+        Its ends, or None where every part has one question, or all values of each part are the same.
+    """
+    random = np.random.default_rng(seed)
+    given = [(weight, np.asarray(values, dtype=np.float64)) for weight, values in parts if len(values)]
+    if all(np.all(values == values[0]) for _, values in given):
+        return None
+    sums = np.sum([weight * _resampled_means(values, resamples, random) for weight, values in given], axis=0)
+    tail = (1 - level) / 2
+    low, high = np.quantile(sums, [tail, 1 - tail])
     return float(low), float(high)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.benchmarks import Benchmark
 from rrm_plugin.evaluation.benchmarks.figures import by
-from rrm_plugin.evaluation.intervals import LEVEL, bootstrap_interval, paired_difference
+from rrm_plugin.evaluation.intervals import LEVEL, bootstrap_interval, paired_difference, weighted_interval
 from rrm_plugin.evaluation.recorded import Difference
 from rrm_plugin.evaluation.scaling import scaling_curves
 from rrm_plugin.evaluation.scores import JudgedPair, counted, units
@@ -47,12 +47,12 @@ def judge_report(
     theirs = by(source or [], _subset)
     return {
         "benchmark": benchmark.name,
-        "figure": {**dataclasses.asdict(benchmark.figures(judged)), "metric": benchmark.metric},
+        "figure": {**_figure(benchmark, judged, seed), "metric": benchmark.metric},
         "rows": [
             _row(benchmark, {"subset": name}, own, theirs.get(name), seed) for name, own in by(judged, _subset).items()
         ],
         "overall": _row(benchmark, {}, judged, source, seed),
-        "by_source": None if source is None else dataclasses.asdict(benchmark.figures(source)),
+        "by_source": None if source is None else _figure(benchmark, source, seed),
         "differences": [dataclasses.asdict(difference) for difference in differences],
         "scaling": scaling_curves(judged, seed=seed),
         "published": [dataclasses.asdict(published) for published in benchmark.published],
@@ -60,6 +60,12 @@ def judge_report(
         "settings": dict(settings),
         "questions": _questions(judged),
     }
+
+
+def _figure(benchmark: Benchmark, judged: Sequence[JudgedPair], seed: int) -> dict[str, Any]:
+    figures = benchmark.figures(judged)
+    interval = weighted_interval(figures.strata, seed=seed) if figures.strata else None
+    return {"name": figures.name, "value": figures.value, "interval": interval, "parts": dict(figures.parts)}
 
 
 def _subset(one: JudgedPair) -> str:

@@ -61,7 +61,7 @@ def _figures(report: Mapping[str, Any]) -> Table:
     rows = [
         [
             name,
-            percent(value),
+            percent(value, figure["interval"] if name == figure["name"] else None),
             *([percent(theirs.get(name))] if theirs else []),
             *(["; ".join(published.get(name, []))] if published else []),
         ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rrm_plugin.errors import ConfigError
@@ -353,7 +354,12 @@ def figures(name: str, pairs: Sequence[LabelledPair], says: Says) -> Figures:
         )
         for pair in pairs
     ]
-    return BENCHMARKS[name].figures(judged)
+    found = BENCHMARKS[name].figures(judged)
+    # What the interval is made of has to be the figure itself.
+    assert bool(found.strata) is (found.value is not None)
+    if found.value is not None:
+        assert sum(weight * float(np.mean(values)) for weight, values in found.strata) == pytest.approx(found.value)
+    return found
 
 
 def right(pair: LabelledPair, swapped: bool) -> Verdict:
@@ -449,6 +455,10 @@ def test_auto_j_wants_both_orders() -> None:
 
 def test_rmb_is_right_only_if_all_losers_lose(tmp_path: Path) -> None:
     pairs = read(tmp_path, "rmb")
+    others = [
+        made(f"{kind}/{goal}/S1", "9") for kind, goal in (("Pairwise_set", "Helpfulness"), ("BoN_set", "Harmlessness"))
+    ]
+    assert figures("rmb", [*pairs, *others], right).value == 1.0
     found = figures("rmb", pairs, lambda pair, _: Verdict.SECOND if pair.id == "1:1" else Verdict.FIRST)
     assert found.parts == {"Pairwise_set/Harmlessness": 1.0, "BoN_set/Helpfulness": 0.0}
     assert found.value is None

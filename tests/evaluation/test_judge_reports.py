@@ -10,7 +10,7 @@ import pytest
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS
-from rrm_plugin.evaluation.intervals import bootstrap_interval
+from rrm_plugin.evaluation.intervals import bootstrap_interval, weighted_interval
 from rrm_plugin.evaluation.judge_reports import compared, judge_report, read_judge_report, sign_test
 from rrm_plugin.evaluation.tables import as_html, as_markdown, as_text, comparison_told, judge_tables
 from tests.evaluation.judged import judged
@@ -34,6 +34,18 @@ def test_the_interval_is_scipys(distinct: int) -> None:
     ours = bootstrap_interval(values, seed=1)
     theirs = stats.bootstrap((values,), np.mean, method="percentile", n_resamples=10_000, rng=2).confidence_interval
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.003)
+
+
+def test_the_interval_of_a_weighted_sum_adds_variances() -> None:
+    draw = np.random.default_rng(3)
+    parts = [(weight, draw.integers(0, 2, n).astype(float)) for weight, n in ((0.7, 300), (0.3, 80))]
+    low, high = weighted_interval(parts) or (0, 0)
+    value = sum(weight * values.mean() for weight, values in parts)
+    deviation = sum(weight**2 * values.var() / len(values) for weight, values in parts) ** 0.5
+    assert (low, high) == pytest.approx((value - 1.96 * deviation, value + 1.96 * deviation), abs=0.006)
+    assert weighted_interval([(0.5, [1.0, 1.0]), (0.5, [0.0])]) is None
+    (one,) = parts[:1]
+    assert weighted_interval([(1.0, one[1])], seed=4) == bootstrap_interval(one[1], seed=4)
 
 
 def report(rights: dict[str, str], **settings: object) -> dict:

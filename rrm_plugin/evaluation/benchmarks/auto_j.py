@@ -42,7 +42,8 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
         "agreement without ties": float(np.mean(decided)) if decided else None,
         "accuracy of one order": accuracy(judged),
     }
-    return Figures(name="agreement", value=float(np.mean(both)) if both else None, parts=parts)
+    value = float(np.mean(both)) if both else None
+    return Figures(name="agreement", value=value, parts=parts, strata=[(1.0, both)] if both else [])
 
 
 _BOARD = "the leaderboard in the authors' README"

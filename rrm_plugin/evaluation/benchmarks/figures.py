@@ -6,14 +6,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from rrm_plugin.evaluation.scores import JudgedPair
+from rrm_plugin.evaluation.scores import JudgedPair, units
 
-__all__ = ["accuracy", "by", "mean"]
+__all__ = ["accuracies", "accuracy", "best_of_all", "by", "mean"]
 
 
 def accuracy(judged: Sequence[JudgedPair]) -> float | None:
     """Mean over pairs and orders; None of no pairs."""
     return float(np.mean([one.accuracy for one in judged])) if judged else None
+
+
+def accuracies(judged: Sequence[JudgedPair]) -> list[float]:
+    """One number a question, whose mean is the mean over pairs."""
+    return list(units(judged, [one.accuracy for one in judged]).values())
+
+
+def best_of_all(pairs: Sequence[JudgedPair]) -> float:
+    """Whether the better response of a question wins all of its pairs, in the mean over the orders."""
+    return float(np.mean([np.prod([one.right(swapped) for one in pairs]) for swapped in pairs[0].orders]))
 
 
 def by(judged: Iterable[JudgedPair], key: Callable[[JudgedPair], str]) -> dict[str, list[JudgedPair]]:

@@ -60,8 +60,9 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
         for split, pairs in by(judged, lambda one: one.pair.subset.partition("/")[0]).items()
         for name, own in {"overall": pairs, **by(pairs, _kind)}.items()
     }
-    gpt = parts.get("gpt: overall")
-    return Figures(name="gpt: overall", value=gpt if gpt is not None else _share(judged), parts=parts)
+    counted = [one for one in judged if one.pair.subset.startswith("gpt/")] or judged
+    strata = [(1.0, [float(_net(one) > 0) for one in counted])]
+    return Figures(name="gpt: overall", value=_share(counted), parts=parts, strata=strata)
 
 
 JUDGEBENCH = Benchmark(

@@ -12,7 +12,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, by, mean
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, hub, text, verdict_of
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.sources import Row
@@ -46,12 +46,15 @@ def _read(row: Row, hint: str) -> Iterator[LabelledPair]:
 
 
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
-    subsets = {name: accuracy(own) for name, own in by(judged, lambda one: one.pair.subset).items()}
+    groups = by(judged, lambda one: one.pair.subset)
+    subsets = {name: accuracy(own) for name, own in groups.items()}
     adversarial = {name: value for name, value in subsets.items() if "/Adversarial/" in name}
     parts = {"adversarial": mean(adversarial) if len(adversarial) == len(_ADVERSARIAL) else None, **subsets}
     whole = {name: value for name, value in subsets.items() if name.startswith("LLMBar/")}
-    complete = len(whole) == len(_ADVERSARIAL) + 1
-    return Figures(name="mean of five subsets", value=mean(whole) if complete else None, parts=parts)
+    if len(whole) < len(_ADVERSARIAL) + 1:
+        return Figures(name="mean of five subsets", value=None, parts=parts)
+    strata = [(1 / len(whole), accuracies(own)) for name, own in groups.items() if name in whole]
+    return Figures(name="mean of five subsets", value=mean(whole), parts=parts, strata=strata)
 
 
 def _equal(judged: Sequence[JudgedPair]) -> float | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, by
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.layouts import Layout, Reading, recognise
@@ -46,7 +46,7 @@ def _reader(reading: Reading) -> Callable[[Row, str], Iterator[LabelledPair]]:
 
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
     parts = {name: accuracy(own) for name, own in by(judged, lambda one: one.pair.subset).items()}
-    return Figures(name="accuracy", value=accuracy(judged), parts=parts)
+    return Figures(name="accuracy", value=accuracy(judged), parts=parts, strata=[(1.0, accuracies(judged))])
 
 
 def pairs_file(reading: Reading | None = None) -> Benchmark:

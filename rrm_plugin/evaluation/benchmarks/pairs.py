@@ -56,6 +56,8 @@ class Figures:
     """Between 0 and 1; None where nothing can be said."""
     parts: Mapping[str, float | None] = field(default_factory=dict)
     """What it is made of, and what else the source reports."""
+    strata: Sequence[tuple[float, Sequence[float]]] = ()
+    """For its interval: `value` as a sum of weights times means over questions; empty where there is no value."""
 
 
 @dataclass(frozen=True, kw_only=True)

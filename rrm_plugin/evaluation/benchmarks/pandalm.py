@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, integer, named, text
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.pairs import RowError, column
@@ -68,7 +68,7 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
         "without ties": accuracy(decided),
         "both orders together": float(np.mean([one.together is one.pair.label for one in judged])) if judged else None,
     }
-    return Figures(name="accuracy", value=accuracy(judged), parts=parts)
+    return Figures(name="accuracy", value=accuracy(judged), parts=parts, strata=[(1.0, accuracies(judged))])
 
 
 _SCRIPT = "comments of the source's data/compute_metrics.py"

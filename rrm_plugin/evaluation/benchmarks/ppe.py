@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, by, mean
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, hub, named, number, text
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.pairs import RowError, column
@@ -104,10 +104,13 @@ def _is_index(place: Any, count: int) -> bool:
 
 
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
-    parts = {name: accuracy(own) for name, own in by(judged, lambda one: one.pair.subset).items()}
-    complete = set(SETS) <= set(parts)
-    value = mean([parts[name] for name in SETS]) if complete else None
-    return Figures(name="mean of mmlu_pro, math, gpqa", value=value, parts=parts)
+    groups = by(judged, lambda one: one.pair.subset)
+    parts = {name: accuracy(own) for name, own in groups.items()}
+    if not set(SETS) <= set(parts):
+        return Figures(name="mean of mmlu_pro, math, gpqa", value=None, parts=parts)
+    strata = [(1 / len(SETS), accuracies(groups[name])) for name in SETS]
+    value = mean([parts[name] for name in SETS])
+    return Figures(name="mean of mmlu_pro, math, gpqa", value=value, parts=parts, strata=strata)
 
 
 _REPORTED = "reported by others as the RRM paper's, arXiv 2505.14674"

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, best_of_all, by, mean
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, hub, named, text, texts
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.sources import Row
@@ -73,7 +73,15 @@ def _category(weights: Mapping[str, int], subsets: Mapping[str, list[JudgedPair]
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
     subsets = by(judged, lambda one: one.pair.subset)
     parts = {name: _category(weights, subsets) for name, weights in CATEGORIES.items()}
-    return Figures(name="overall", value=mean(parts), parts=parts)
+    value = mean(parts)
+    if value is None:
+        return Figures(name="overall", value=None, parts=parts)
+    strata = [
+        (weight / sum(weights.values()) / len(CATEGORIES), accuracies(subsets[name]))
+        for weights in CATEGORIES.values()
+        for name, weight in weights.items()
+    ]
+    return Figures(name="overall", value=value, parts=parts, strata=strata)
 
 
 _REPORTED = "reported by others as the RRM paper's, arXiv 2505.14674"
@@ -121,19 +129,17 @@ def _read_2(row: Row, hint: str) -> Iterator[LabelledPair]:
         )
 
 
-def _best(pairs: Sequence[JudgedPair]) -> float:
-    """Whether the right response wins against all others, in the mean over the orders."""
-    orders = pairs[0].orders
-    return float(np.mean([np.prod([one.right(swapped) for one in pairs]) for swapped in orders]))
-
-
 def _figures_2(judged: Sequence[JudgedPair]) -> Figures:
-    parts: dict[str, float | None] = {}
-    for subset, own in by(judged, lambda one: one.pair.subset).items():
-        parts[subset] = float(np.mean([_best(pairs) for pairs in by(own, lambda one: one.pair.unit).values()]))
-    complete = set(SUBSETS_2) <= set(parts)
-    value = mean([parts[name] for name in SUBSETS_2]) if complete else None
-    return Figures(name="mean of five subsets, without Ties", value=value, parts=parts)
+    won = {
+        subset: [best_of_all(pairs) for pairs in by(own, lambda one: one.pair.unit).values()]
+        for subset, own in by(judged, lambda one: one.pair.subset).items()
+    }
+    parts = {subset: float(np.mean(values)) for subset, values in won.items()}
+    name = "mean of five subsets, without Ties"
+    if not set(SUBSETS_2) <= set(parts):
+        return Figures(name=name, value=None, parts=parts)
+    strata = [(1 / len(SUBSETS_2), won[subset]) for subset in SUBSETS_2]
+    return Figures(name=name, value=mean([parts[subset] for subset in SUBSETS_2]), parts=parts, strata=strata)
 
 
 _REMEASURED = "measured by others, arXiv number unknown"

@@ -7,9 +7,10 @@ it is easy. The matrix of these nine, and the mean over domains, are the source'
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, by, mean
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, hub, named, text, texts
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.sources import Row
@@ -57,7 +58,8 @@ def _levels(judged: Sequence[JudgedPair]) -> dict[str, float | None]:
 
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
     """Safety is the mean of its two subsets, and each domain the mean of its three difficulties."""
-    of_subset = {name: _levels(own) for name, own in by(judged, lambda one: one.pair.subset).items()}
+    groups = by(judged, lambda one: one.pair.subset)
+    of_subset = {name: _levels(own) for name, own in groups.items()}
     of_domain: dict[str, dict[str, float | None]] = {}
     for domain in dict.fromkeys(map(_domain, of_subset)):
         own = [levels for subset, levels in of_subset.items() if _domain(subset) == domain]
@@ -65,8 +67,13 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
     domains = {name: mean(levels) for name, levels in of_domain.items()}
     levels = {name: mean([each[name] for each in of_domain.values()]) for name in ("easy", "normal", "hard")}
     cells = {name: accuracy(own) for name, own in by(judged, lambda one: one.pair.cell).items()}
-    complete = set(_DOMAINS) <= set(domains)
-    return Figures(name="overall", value=mean(domains) if complete else None, parts={**levels, **domains, **cells})
+    parts = {**levels, **domains, **cells}
+    if not set(_DOMAINS) <= set(domains):
+        return Figures(name="overall", value=None, parts=parts)
+    # All nine pairs of a question count alike, since each difficulty has three of them.
+    halves = Counter(map(_domain, of_subset))
+    strata = [(1 / len(domains) / halves[_domain(name)], accuracies(own)) for name, own in groups.items()]
+    return Figures(name="overall", value=mean(domains), parts=parts, strata=strata)
 
 
 RM_BENCH = Benchmark(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from rrm_plugin.evaluation.benchmarks.figures import accuracy, by, mean
+from rrm_plugin.evaluation.benchmarks.figures import accuracies, best_of_all, by, mean
 from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, named, text
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.pairs import RowError, column
@@ -76,20 +76,17 @@ def _said(given: Any, name: str) -> str:
     return given["answer"]
 
 
-def _best(pairs: Sequence[JudgedPair]) -> float:
-    return float(np.mean([np.prod([one.right(swapped) for one in pairs]) for swapped in pairs[0].orders]))
-
-
 def _figures(judged: Sequence[JudgedPair]) -> Figures:
-    parts: dict[str, float | None] = {}
+    values: dict[str, list[float]] = {}
     for goal, own in by(judged, lambda one: "/".join(one.pair.subset.split("/")[:2])).items():
         if goal.startswith("BoN"):
-            parts[goal] = float(np.mean([_best(pairs) for pairs in by(own, lambda one: one.pair.unit).values()]))
+            values[goal] = [best_of_all(pairs) for pairs in by(own, lambda one: one.pair.unit).values()]
         else:
-            parts[goal] = accuracy(own)
-    return Figures(
-        name="mean of pairs and best of n, by goal", value=mean(parts) if len(parts) == 4 else None, parts=parts
-    )
+            values[goal] = accuracies(own)
+    parts = {goal: float(np.mean(own)) for goal, own in values.items()}
+    strata = [(1 / 4, own) for own in values.values()] if len(parts) == 4 else []
+    value = mean(parts) if len(parts) == 4 else None
+    return Figures(name="mean of pairs and best of n, by goal", value=value, parts=parts, strata=strata)
 
 
 RMB = Benchmark(
