@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -210,29 +211,29 @@ async def burst(port: int, pid: int, members: int, spread: float, latency: float
 
 
 async def steady(port: int, pid: int, in_flight: int, period: float, window: float, latency: float) -> Run:
-    """`in_flight` members all the time, each group anew when it is answered; what happens in the window counts."""
-    told, before = Run(), Run()
+    """`in_flight` members all the time, each group anew when it is answered; what is answered in the window counts."""
+    told = Run()
+    counting = False
 
     async def slot(number: int, members: Sequence[Connection]) -> None:
         await asyncio.sleep(period * number * SIZE / in_flight)
-        turn = 0
-        while True:
-            await group(members, f"{number}.{turn}", period - latency, latency, told if counting else before)
-            turn += 1
+        for turn in itertools.count():
+            one = Run()
+            await group(members, f"{number}.{turn}", period - latency, latency, one)
+            told.lost += one.lost
+            if counting:
+                told.answered += one.answered
+                told.added += one.added
 
     async with connections(port, in_flight) as opened:
-        counting = False
         slots = [asyncio.ensure_future(slot(*each)) for each in enumerate(of_16(opened))]
         await asyncio.sleep(1.2 * period)
-        counting, answered = True, told.answered + before.answered
-        began, idle = time.perf_counter(), busy_seconds(pid)
+        counting, began, idle = True, time.perf_counter(), busy_seconds(pid)
         await asyncio.sleep(window)
-        told.seconds, told.busy = time.perf_counter() - began, busy_seconds(pid) - idle
-        counted = told.answered + before.answered - answered
+        counting, told.seconds, told.busy = False, time.perf_counter() - began, busy_seconds(pid) - idle
         for task in slots:
             task.cancel()
         await asyncio.gather(*slots, return_exceptions=True)
-    told.answered, told.lost = counted, told.lost + before.lost
     return told
 
 
@@ -428,7 +429,7 @@ def main() -> None:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--members", type=int, default=10_000)
-    parser.add_argument("--rate", type=float, default=200.0, help="members a second of the steady runs")
+    parser.add_argument("--rate", type=float, default=125.0, help="members a second of the steady runs")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--latency", type=float, default=0.5, help="seconds of the model, but in steady runs")
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")

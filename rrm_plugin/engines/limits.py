@@ -36,6 +36,8 @@ class Tally:
     seconds: float = 0.0
     """Durations added up; calls overlap."""
     under_way: int = 0
+    waiting: int = 0
+    """For their turn, where there is a pace."""
     failures: Counter[str] = field(default_factory=Counter)
     """Requests that failed, by reason."""
     last_failure: str = ""
@@ -159,10 +161,14 @@ class LimitedEngine:
     async def _pace(self) -> None:
         if self._turn is None:
             self._turn = asyncio.Lock()
-        async with self._turn:
-            # Under the lock, so that a caller who is cancelled while it waits has taken nobody's turn.
-            await asyncio.sleep(max(0.0, self._next - time.monotonic()))
-            self._next = time.monotonic() + self._interval
+        self.tally.waiting += 1
+        try:
+            async with self._turn:
+                # Under the lock, so that a caller who is cancelled while it waits has taken nobody's turn.
+                await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+                self._next = time.monotonic() + self._interval
+        finally:
+            self.tally.waiting -= 1
 
     async def _counted(self, call: Awaitable[Reply | None]) -> Reply | None:
         tally = self.tally

@@ -154,11 +154,14 @@ def _watching(app: FastAPI, desk: Desk, counters: Counters) -> None:
 
 def _answer_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
-    async def invalid(_: Request, error: RequestValidationError) -> Response:
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
         found = error.errors()
         malformed = any(one["type"] == "json_invalid" for one in found)
         status, kind = (400, "malformed") if malformed else (422, "invalid")
-        return _problem(Problem(status=status, type=kind, message=_told(found)))
+        # A page in a browser can send another type unasked, so that only this one is read.
+        typed = "json" in request.headers.get("content-type", "")
+        message = _told(found) if typed else f"send the body with Content-Type: application/json ({_told(found)})"
+        return _problem(Problem(status=status, type=kind, message=message))
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:

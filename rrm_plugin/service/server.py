@@ -123,7 +123,7 @@ class Service:
         self._server.should_exit = True
         busy = time.monotonic()
         while self.guard.under_way and time.monotonic() < ends:
-            if self.desk.engine.tally.under_way:
+            if self.desk.engine.tally.under_way or self.desk.engine.tally.waiting:
                 busy = time.monotonic()
             elif time.monotonic() - busy > _QUIET:
                 break
@@ -192,13 +192,16 @@ async def _until_told(service: Service, ready: Callable[[str], None]) -> None:
     def stop() -> None:
         stops.add(asyncio.ensure_future(judge.on_loop(service.stop())))
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)
+    def told(*_: object) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    # Not the loop's own way to take signals, which Windows does not have.
+    before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         await judge.on_loop(service.serve(ready))
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         await asyncio.gather(*stops, return_exceptions=True)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,12 +26,11 @@ __all__ = [
 
 
 def encode(row: Any) -> bytes:
-    """A body as JSON in ASCII.
-
-    Raises:
-        ValueError: it holds what JSON has no form for.
-    """
-    return _ENCODE(row).encode("ascii")
+    """A body as JSON in ASCII. A number that is not finite, which JSON has no form for, is null."""
+    try:
+        return _ENCODE(row).encode("ascii")
+    except ValueError:
+        return _ENCODE(_finite(row)).encode("ascii")
 
 
 _ENCODE = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -107,6 +107,14 @@ def outcome_from(row: Mapping[str, Any]) -> Outcome:
         KeyError, TypeError, ValueError: it is no such row.
     """
     return Outcome(**{**_own(Outcome, row), "closing": Closing(row["closing"])})
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _own(kind: type, row: Mapping[str, Any]) -> dict[str, Any]:

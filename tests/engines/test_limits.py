@@ -102,6 +102,7 @@ def test_whoever_is_cancelled_in_the_queue_takes_nobodys_turn():
     async def main():
         queue = [asyncio.ensure_future(limited.generate(MESSAGES, Sampling())) for _ in range(50)]
         await queue[0]
+        assert limited.tally.waiting == 49
         for task in queue[1:]:
             task.cancel()
         await asyncio.gather(*queue, return_exceptions=True)

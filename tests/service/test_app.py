@@ -180,6 +180,15 @@ def test_a_body_that_cannot_be_is_refused_by_name(url, path, body, status, kind,
     assert found[:2] == (status, kind) and words in found[2]
 
 
+def test_only_json_is_read(url):
+    status, kind, message = told(asked(url, "/v1/compare", PAIR, Content_Type="text/plain"))
+    assert (status, kind) == (422, "invalid") and "Content-Type: application/json" in message
+
+
+def test_a_number_that_json_has_no_form_for_is_null():
+    assert encode({"a": float("nan"), "b": [1.5, float("inf")], "c": "x"}) == b'{"a":null,"b":[1.5,null],"c":"x"}'
+
+
 def test_a_broken_emoji_costs_nobody_a_reward(url):
     half = json.loads('"\\ud83d"')
     body = {"prompt": PROMPT + half, "first": half, "second": f"{half} and some more"}
