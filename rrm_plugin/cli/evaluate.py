@@ -231,13 +231,15 @@ class _Run:
         if orders == "balanced":
             raise click.UsageError("a pair stands alone here: --orders both, random or fixed")
         settings = {name: value for name, value in settings.items() if name not in ("orders", "votes")}
-        if str(settings.get("engine", "")).startswith("simulated:"):
+        simulated = str(settings.get("engine", "")).startswith("simulated:")
+        if not simulated:
+            settings.setdefault("ledger", f"{self.target.path}.ledger.db")
+        self._refuse_overlap(settings)
+        if simulated:
             prompt = load_prompt(settings.get("prompt", "rrm"))
             truth = truth_of_pairs(pairs, prompt)
             judge: PairJudge = simulated_judge(settings["engine"], truth, prompt=prompt, seed=self.seed)
             return self._asked(pairs, _judging(judge, orders, votes, self.seed, settings))
-        settings.setdefault("ledger", f"{self.target.path}.ledger.db")
-        self._refuse_overlap(settings)
         with RRMJudge(**settings) as made:
             return self._asked(pairs, _judging(made.tournament.judge, orders, votes, self.seed, settings))
 

@@ -182,6 +182,10 @@ def test_two_runs_are_compared(tmp_path: Path, llmbar: Path) -> None:
             ],
             "are the same file",
         ),
+        (
+            ["eval", "llmbar", "--data", "LLMBar", "--json", "LLMBar/LLMBar_Natural.json", "--engine", "simulated:1"],
+            "are the same file",
+        ),
         (["eval", "llmbar", "--data", "LLMBar", "--replay", "said.jsonl", "--json", "said.jsonl"], "are the same file"),
         (
             ["eval", "llmbar", "--data", "LLMBar", "--replay", "said.jsonl", "--json", "a.json", "--votes", "2"],
