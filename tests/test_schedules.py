@@ -15,6 +15,7 @@ from rrm_plugin.reducers import Outcomes, bradley_terry
 from rrm_plugin.schedules import (
     Orders,
     Schedule,
+    _adaptive,
     adaptive,
     circulant,
     knockout,
@@ -402,11 +403,75 @@ def connected(matches: list[Match], n: int) -> bool:
 
 
 @pytest.mark.parametrize("orders", ["both", "balanced"])
-def test_adaptive_connects_everybody_in_its_first_round(orders: Orders) -> None:
+def test_adaptive_begins_with_a_knockout_that_connects_everybody(orders: Orders) -> None:
     for n in range(2, 24):
-        first = adaptive(4 * n).start(n, orders, np.random.default_rng(n)).next_matches([])
-        assert connected(first, n)
-        assert max(Counter(index for match in first for index in match.pair).values()) <= 3 * (1 + (orders == "both"))
+        rounds = play(adaptive(4 * n, 0.0), n, orders, perfect, seed=n)[: int(np.ceil(np.log2(n)))]
+        matches = [judgement.match for one in rounds for judgement in one if judgement.match]
+        pairs = {match.pair for match in matches}
+        assert len(pairs) == n - 1 and connected(matches, n)
+        assert n - 1 in rounds[-1][0].match.pair  # pyright: ignore[reportOptionalMemberAccess]
+        for one in rounds:
+            met = Counter(
+                index for pair in {judgement.match.pair for judgement in one if judgement.match} for index in pair
+            )
+            assert set(met.values()) == {1}
+
+
+def test_adaptive_meets_everybody_even_with_few_calls() -> None:
+    matches = matches_of(adaptive(8), 16, "balanced", random_judge(0))
+    assert sorted(index for match in matches for index in match.pair) == list(range(16))
+
+
+def test_a_larger_adaptive_budget_only_adds_matches() -> None:
+    quality = np.random.default_rng(0).normal(size=10)
+    # Each pair has one verdict in each order, whenever it is asked for.
+    wins = np.random.default_rng(1).random((10, 10)) < 1 / (1 + np.exp(quality[None, :] - quality[:, None]))
+
+    def judge(match: Match) -> Verdict:
+        return Verdict.FIRST if wins[match.first, match.second] else Verdict.SECOND
+
+    few, more = (matches_of(adaptive(budget, 0.0), 10, "balanced", judge) for budget in (23, 90))
+    assert few == more[:23]
+
+
+def test_adaptive_asks_new_pairs_before_it_looks_again() -> None:
+    """Where nothing is learnt, all that tells pairs apart is whether they were asked about."""
+    pairs = Counter(match.pair for match in matches_of(adaptive(28, 0.0), 8, "balanced", undecided))
+    assert len(pairs) == 28
+
+
+@pytest.mark.parametrize("position_bias", [0.0, 1.5])
+def test_what_adaptive_knows_is_what_the_reducer_finds(position_bias: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_adaptive, "BIAS_VARIANCE", _adaptive.PRIOR_VARIANCE)
+    known = _adaptive._Knowledge(9)
+    judge = bradley_terry_judge(np.linspace(-2, 2, 9), 3, position_bias)
+    judgements = [judgement for one in play(circulant(3), 9, "balanced", judge) for judgement in one]
+    # In two steps, the second from the estimate of the first.
+    known.learn(judgements[:10])
+    known.learn(judgements)
+    reduced = bradley_terry(1 / _adaptive.PRIOR_VARIANCE, position_bias=True)(
+        Outcomes.from_judgements([(9, judgements)])
+    )
+    assert known.mean[:9] - known.mean[:9].mean() == pytest.approx(reduced.values[0], abs=1e-6)
+    assert known.mean[9] == pytest.approx(reduced.position_bias_of(0), abs=1e-6)
+
+
+@pytest.mark.parametrize("mean", [-3.0, -0.5, 0.0, 2.0])
+@pytest.mark.parametrize("variance", [0.1, 2.0, 9.0])
+def test_gains_are_the_share_of_variance_that_a_verdict_takes(mean: float, variance: float) -> None:
+    """Against quadrature, for two whose log-odds have this mean and variance; off by a sixth at most."""
+    known = _adaptive._Knowledge(2)
+    known.mean = np.array([mean, 0.0, 0.0])
+    known.covariance = np.diag([variance, 0.0, 0.0])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    weights = weights / weights.sum()
+    odds = mean + np.sqrt(variance) * nodes
+    wins = 1 / (1 + np.exp(-odds))
+    chance = weights @ wins
+    covariance = weights @ ((odds - mean) * wins)
+    assert known.gains()[0, 1] == pytest.approx(covariance**2 / (chance * (1 - chance)) / variance, rel=0.18)
+    known.expect(0, 1, 0.25)
+    assert known.covariance[0, 0] == pytest.approx(0.75 * variance)
 
 
 @pytest.mark.parametrize("orders", ORDERS)

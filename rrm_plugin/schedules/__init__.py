@@ -11,7 +11,7 @@ gives a stepper, which hands out matches and reads the judgements to go on. Noth
 | reference, reference:i, reference:random | n - 1 | 1 |
 | swiss:r | up to r n / 2 | r |
 | knockout | n - 1 | log2 n |
-| adaptive:calls | as many as the calls allow | 1 + calls / (n / 2) at most |
+| adaptive:calls | as many as the calls allow | log2 n, then 4 (pairs - n) / n more |
 
 The three strategies of the RRM paper (arXiv 2505.14674) are: `round_robin` reduced by `elo`; `knockout`, whose winner
 is the best of n; and majority voting over samples, which is several votes for each match of any schedule.
@@ -115,10 +115,11 @@ def knockout(seeds: Sequence[int] | None = None) -> Schedule:
 def adaptive(budget: int | None = None, tolerance: float = 0.05) -> Schedule:
     """Round after round the matches whose verdicts are expected to tell most, within a budget of calls.
 
-    Strengths are estimated after each round under the Bradley-Terry model with a position bias; the next matches are
-    those that would reduce the uncertainty most (the expected information of a verdict, for a Gaussian posterior). The
-    first round connects everybody. A pair is judged at most once in each order. Reduce it by `bradley_terry` or `elo`:
-    who met strong opponents has fewer wins, and `win_rate` would take that for weakness.
+    It begins with a knockout, which connects everybody. Strengths are estimated after each round under the
+    Bradley-Terry model with a position bias; the next matches are those whose verdict is expected to take away the
+    largest share of the variance of their log-odds. A pair is judged at most once in each order. A larger budget only
+    adds matches, so that recorded verdicts stay of use. Reduce it by `bradley_terry`: who met strong opponents has
+    fewer wins, and `win_rate` and `elo` take that for weakness.
 
     Args:
         budget: most judge calls for a group, votes not counted; None for three for each candidate.

@@ -3,8 +3,11 @@
 Strengths and the judge's liking for the first position have a Gaussian prior and verdicts the Bradley-Terry model, as
 in the reducer of that name; what is known of them after each round is a Gaussian around the most probable strengths
 (Laplace's approximation). The next match is the one whose verdict is expected to tell most, and the next after that
-takes into account that the first will be played: so the first round connects everybody, and later ones ask where the
-order is in doubt.
+takes into account that the first will be played.
+
+The first n - 1 matches connect everybody, round by round: candidates connected by matches are a part, and the best of
+one part meets the best of another. That is a knockout, as good a beginning as any for the order of the whole group, and
+by far the best for knowing who comes first. Later rounds ask where the order is in doubt.
 """
 
 from __future__ import annotations
@@ -28,8 +31,16 @@ PRIOR_VARIANCE = 4.0
 """Of a strength, in squared log-odds: wider than the reducer's, since who expects close matches alone asks anywhere."""
 BIAS_VARIANCE = 1.0
 NEWTON_STEPS = 25
+SHARE_OF_ROUND = 4
+"""Once everybody is connected, a round has the n-th part of the candidates as matches."""
 
+SECOND_LOOK = 0.8
+"""What the other order of a pair is taken to be worth, of what it would be if a judge did not repeat its errors."""
+
+BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+
+_POINTS = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,39 +92,64 @@ class _AdaptiveStepper:
         """(n, n) Whether i may still be shown first against j."""
         self._part = np.arange(n)
         """(n,) Candidates that matches connect have the same number."""
+        self._lots = rng.permutation(n)
+        """(n,) Decide between the equally good of a part."""
+        self._known = _Knowledge(n)
 
     def next_matches(self, judgements: Sequence[Judgement]) -> list[Match]:
         if self._pairs_left <= 0:
             return []
-        known = _Knowledge(self._n, judgements)
-        if self._round and known.unsettled <= self._tolerance:
+        known = self._known
+        known.learn(judgements)
+        leaders = self._leaders()
+        if len(leaders) < 2 and known.unsettled <= self._tolerance:
             self._pairs_left = 0
             return []
-        # Fewer at a time would choose better, and wait longer.
-        size = self._n if self._round == 0 else max(1, self._n // 4)
-        pairs = [pair for _ in range(min(size, self._pairs_left)) if (pair := self._pick(known)) is not None]
+        pairs = self._connecting(leaders) if len(leaders) > 1 else self._telling()
         matches = seated(pairs, self._orders, self._rng, balance=list, round=self._round)
         self._pairs_left = self._pairs_left - len(pairs) if pairs else 0
         self._round += 1
         return matches
 
-    def _pick(self, known: _Knowledge) -> Pair | None:
-        """The most telling pair still open, in the order to be shown; None where there is none left."""
-        if not self._open.any():
-            return None
-        apart = self._part[:, None] != self._part[None, :]
-        # Parts that have not met cannot be compared at all, so they come first.
-        gain = np.where(self._open & apart if apart.any() else self._open, known.gains(), -np.inf)
+    def _leaders(self) -> NDArray[np.intp]:
+        """The best of each part."""
+        best_first = np.lexsort((self._lots, -np.round(self._known.mean[:-1], 9)))
+        return best_first[np.unique(self._part[best_first], return_index=True)[1]]
+
+    def _connecting(self, leaders: NDArray[np.intp]) -> list[Pair]:
+        """Pairs of parts, each by its best."""
+        waiting = np.zeros(self._n, dtype=bool)
+        waiting[leaders] = True
+        pairs: list[Pair] = []
+        for _ in range(min(len(leaders) // 2, self._pairs_left)):
+            first, second = self._pick(waiting[:, None] & waiting[None, :] & self._open)
+            waiting[[first, second]] = False
+            self._part[self._part == self._part[second]] = self._part[first]
+            pairs.append((first, second))
+        return pairs
+
+    def _telling(self) -> list[Pair]:
+        """The pairs that tell most, of any still open."""
+        pairs: list[Pair] = []
+        # Fewer at a time would choose better, and wait longer.
+        for _ in range(min(max(1, self._n // SHARE_OF_ROUND), self._pairs_left)):
+            if not self._open.any():
+                break
+            pairs.append(self._pick(self._open))
+        return pairs
+
+    def _pick(self, allowed: BoolArray) -> Pair:
+        """The most telling of the pairs allowed, in the order to be shown."""
+        gains = self._known.gains() * np.where(self._open & self._open.T, 1.0, SECOND_LOOK)
         # Rounded, so that equal gains are drawn from and not decided by the last bits of a float.
-        best = np.flatnonzero(np.round(gain, 9) == np.round(gain.max(), 9))
-        first, second = (int(index) for index in divmod(self._rng.choice(best), self._n))
+        gain = np.where(allowed, np.round(gains, 9), -np.inf)
+        first, second = (int(i) for i in divmod(self._rng.choice(np.flatnonzero(gain == gain.max())), self._n))
         if self._orders == "balanced":
             first, second = self._turned(first, second)
             self._open[first, second] = False
         else:
             self._open[first, second] = self._open[second, first] = False
-        self._part[self._part == self._part[second]] = self._part[first]
-        known.expect(first, second)
+        self._known.expect(first, second, gains[first, second])
         return first, second
 
     def _turned(self, first: int, second: int) -> Pair:
@@ -129,11 +165,11 @@ class _AdaptiveStepper:
 class _Knowledge:
     """What verdicts tell of n strengths and of the position bias: a mean (n + 1,) and a covariance (n + 1, n + 1)."""
 
-    def __init__(self, n: int, judgements: Sequence[Judgement]) -> None:
+    def __init__(self, n: int) -> None:
         self._n = n
         self._precision = np.append(np.full(n, 1 / PRIOR_VARIANCE), 1 / BIAS_VARIANCE)
-        design, points = _outcomes(n, judgements)
-        self.mean, self.covariance = self._fit(design, points)
+        self.mean = np.zeros(n + 1)
+        self.covariance = np.diag(1 / self._precision)
 
     @property
     def unsettled(self) -> float:
@@ -145,27 +181,40 @@ class _Knowledge:
         unknown = (np.trace(covariance) - covariance.sum() / n) / n
         return float(unknown / (unknown + np.var(self.mean[:n])))
 
+    def learn(self, judgements: Sequence[Judgement]) -> None:
+        """Takes all verdicts so far into account, and nothing else: what was expected of matches is forgotten."""
+        won, lost = _outcomes(self._n, judgements)
+        # Steps from the last estimate, which is near. Their length is explained in the reducer.
+        for _ in range(NEWTON_STEPS):
+            slope, curvature = self._slopes(won, lost)
+            step = np.linalg.solve(curvature, slope)
+            size = np.ptp(step[:-1]) + abs(step[-1])
+            self.mean = self.mean + step * (np.log1p(size) / max(size, 1e-300))
+            if size < 1e-6:
+                break
+        self.covariance = np.linalg.inv(self._slopes(won, lost)[1])
+
     def gains(self) -> FloatArray:
-        """(n, n) What the verdict on i, shown first, against j is expected to tell of them."""
+        """(n, n) What the verdict on i, shown first, against j is expected to tell.
+
+        The share of the variance of their log-odds that is expected to go. A verdict y of 1 or 0 leaves the log-odds z,
+        on average and at best linearly read, with the variance Var z - Cov(z, y)^2 / Var y. Here Var y = p (1 - p), p
+        being the chance of winning averaged over a normal z, and Cov(z, y) = Var z dp / dE z; both by MacKay's
+        approximation of p.
+        """
         n, spread = self._n, self._spread()
         odds = self.mean[:n, None] - self.mean[None, :n] + self.mean[n]
-        # The chance of winning, averaged over what is not known: a normal around `odds`, by MacKay's approximation.
-        chance = 1.0 / (1.0 + np.exp(-odds / np.sqrt(1.0 + np.pi * spread / 8.0)))
-        gains: FloatArray = np.log1p(chance * (1.0 - chance) * spread)
+        flatter = 1.0 / (1.0 + np.pi * spread / 8.0)
+        chance = 1.0 / (1.0 + np.exp(-odds * np.sqrt(flatter)))
+        gains: FloatArray = spread * flatter * chance * (1.0 - chance)
         return gains
 
-    def expect(self, first: int, second: int) -> None:
-        """This match will be played: its verdict, whatever it is, takes that much uncertainty away."""
-        direction = self._direction(first, second)
-        along = self.covariance @ direction
-        spread = direction @ along
-        weight = np.expm1(self.gains()[first, second]) / spread
-        self.covariance -= np.outer(along, along) * (weight / (1.0 + weight * spread))
-
-    def _direction(self, first: int, second: int) -> FloatArray:
+    def expect(self, first: int, second: int, gain: float) -> None:
+        """This match will be played: its verdict, whatever it is, takes that share of uncertainty away."""
         direction = np.zeros(self._n + 1)
         direction[[first, second, self._n]] = 1.0, -1.0, 1.0
-        return direction
+        along = self.covariance @ direction
+        self.covariance -= np.outer(along, along) * (gain / (direction @ along))
 
     def _spread(self) -> FloatArray:
         """(n, n) Variance of the log-odds that i, shown first, wins against j."""
@@ -175,27 +224,30 @@ class _Knowledge:
         spread: FloatArray = of_pair + 2.0 * (bias[:, None] - bias[None, :]) + covariance[n, n]
         return spread
 
-    def _fit(self, design: FloatArray, points: FloatArray) -> tuple[FloatArray, FloatArray]:
-        mean = np.zeros(self._n + 1)
-        for _ in range(NEWTON_STEPS):
-            chance = 1.0 / (1.0 + np.exp(-(design @ mean)))
-            slope = design.T @ (points - chance) - self._precision * mean
-            curvature = (design * (chance * (1.0 - chance))[:, None]).T @ design + np.diag(self._precision)
-            step = np.linalg.solve(curvature, slope)
-            size = np.ptp(step[:-1]) + abs(step[-1])
-            mean += step * (np.log1p(size) / max(size, 1e-300))
-            if size < 1e-6:
-                break
-        return np.asarray(mean, dtype=np.float64), np.asarray(np.linalg.inv(curvature), dtype=np.float64)
+    def _slopes(self, won: FloatArray, lost: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Gradient (n + 1,) and curvature (n + 1, n + 1) of the log-posterior at the mean."""
+        n, mean = self._n, self.mean
+        chance = 1.0 / (1.0 + np.exp(mean[None, :n] - mean[:n, None] - mean[n]))
+        residual = won * (1.0 - chance) - lost * chance
+        weight = (won + lost) * chance * (1.0 - chance)
+        slope = -self._precision * mean
+        slope[:n] += residual.sum(axis=1) - residual.sum(axis=0)
+        slope[n] += residual.sum()
+        as_first, as_second = weight.sum(axis=1), weight.sum(axis=0)
+        curvature = np.diag(self._precision)
+        curvature[:n, :n] += np.diag(as_first + as_second) - weight - weight.T
+        curvature[:n, n] = curvature[n, :n] = as_first - as_second
+        curvature[n, n] += weight.sum()
+        return slope, curvature
 
 
 def _outcomes(n: int, judgements: Sequence[Judgement]) -> tuple[FloatArray, FloatArray]:
-    """Of each verdict, who met whom (m, n + 1) and the points of the one shown first (m,)."""
-    told = [one for one in judgements if one.verdict is not None and one.match is not None]
-    design = np.zeros((len(told), n + 1))
-    design[:, n] = 1.0
-    for row, judgement in enumerate(told):
-        assert judgement.match is not None
-        design[row, judgement.match.first], design[row, judgement.match.second] = 1.0, -1.0
-    points = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5}
-    return design, np.array([points[one.verdict] for one in told if one.verdict is not None])
+    """(n, n) Matches that i, shown first, won against j, and lost; a tie is half of each."""
+    won, lost = np.zeros((n, n)), np.zeros((n, n))
+    for judgement in judgements:
+        if judgement.verdict is None or judgement.match is None:
+            continue
+        points = _POINTS[judgement.verdict]
+        won[judgement.match.first, judgement.match.second] += points
+        lost[judgement.match.first, judgement.match.second] += 1.0 - points
+    return won, lost
