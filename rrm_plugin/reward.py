@@ -303,6 +303,10 @@ class RRMJudge:
         await self.tournament.record(groups, [(one, None) for one in scores])
         return scores
 
+    def run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
+        """`on_loop`, for callers that do not await; not to be called from the judge's own loop."""
+        return self._loop.run(work)
+
     async def on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
         """Runs a coroutine on the judge's own event loop, where its clients live; from any loop or thread.
 

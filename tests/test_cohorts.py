@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rrm_plugin import ConfigError, GroupError, RRMJudge
-from rrm_plugin.cohorts import Closing, Gate, Member
+from rrm_plugin import ConfigError, EngineUnavailableError, GroupError, RRMJudge
+from rrm_plugin.cohorts import Closing, Gate, Member, _starting
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import EngineError, GateError, GateFullError
 from rrm_plugin.types import Reason
@@ -410,7 +410,9 @@ def test_sizes_have_to_be_known_and_to_agree(judge):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("wrong", [{"deadline": 0}, {"capacity": 1}, {"size": 0.5}, {"remember": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"deadline": 0}, {"capacity": 1}, {"size": 0.5}, {"remember": -1}, {"start_within": -1}]
+)
 def test_settings_that_cannot_work(judge, wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Gate(judge, **wrong)
@@ -426,3 +428,40 @@ def test_outcomes_and_errors_pickle(judge):
     outcome = asyncio.run(Gate(judge, size=1).join("g", member(0)))
     assert pickle.loads(pickle.dumps(outcome)) == outcome
     assert str(pickle.loads(pickle.dumps(GateFullError("full")))) == "full"
+
+
+class Starting(ScriptedEngine):
+    """An engine whose server answers from the third look on, or never."""
+
+    def __init__(self, looks=3):
+        super().__init__(lambda _: r"\boxed{Assistant 1}")
+        self.looks = looks
+
+    async def probe(self, seconds):
+        self.looks -= 1
+        return {"http://judge": "" if self.looks <= 0 else "connection refused"}
+
+
+def test_a_run_begins_when_the_judge_answers(monkeypatch, caplog):
+    monkeypatch.setattr(_starting, "PAUSE_SECONDS", 0.01)
+    engine = Starting()
+    with RRMJudge(engine=engine) as judge:
+        asyncio.run(Gate(judge).ready())
+    assert engine.looks == 0 and caplog.text.count("http://judge: connection refused") == 1
+
+
+def test_a_judge_that_never_answers_ends_the_run_before_it_begins():
+    with RRMJudge(engine=Starting(looks=10**9)) as judge:
+        with pytest.raises(EngineUnavailableError, match="http://judge: connection refused"):
+            asyncio.run(Gate(judge, start_within=0.05).ready())
+        asyncio.run(Gate(judge, start_within=0).ready())
+
+
+def test_one_of_several_servers_is_enough(judge):
+    async def probe(seconds):
+        return {"http://a": "connection refused", "http://b": ""}
+
+    engine = ScriptedEngine(lambda _: "")
+    engine.probe = probe
+    with RRMJudge(engine=engine) as judge:
+        asyncio.run(Gate(judge, start_within=0.05).ready())

@@ -54,11 +54,13 @@ class GroupReward:
 
     Raises:
         ConfigError: a setting cannot work.
+        EngineUnavailableError: the judge's server does not answer.
     """
 
     def __init__(self, gate: Gate | None = None) -> None:
         super().__init__()
         self.gate = configured_gate() if gate is None else gate
+        self.gate.judge.run_on_loop(self.gate.ready())
         self._siblings = SiblingsByParameters()
         self._ever_scored = False
         self._shared: asyncio.Future[bool] | None = None

@@ -76,7 +76,12 @@ class Broker:
             logger.warning("%s", settings.starving)
 
     async def ready(self) -> str:
-        """The judge's reference column, once all is set up."""
+        """The judge's reference column, once all is set up and the judge's server answers.
+
+        Raises:
+            EngineUnavailableError: it does not answer.
+        """
+        await self._gate.ready()
         return self._gate.judge.reference_column
 
     async def join(self, row: Row) -> Answer:

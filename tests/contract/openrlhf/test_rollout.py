@@ -216,7 +216,13 @@ def test_the_service_rewards_a_rollout_as_it_would_be_offline(rollout, tokenizer
 
 
 def test_a_judge_that_is_gone_leaves_numbers_and_says_so(rollout):
-    down = JUDGE | {"engine": "http://127.0.0.1:9/v1", "model": "none", "max_retries": 0, "timeout": 5}
+    down = JUDGE | {
+        "gate": {"start_within": 0},
+        "engine": "http://127.0.0.1:9/v1",
+        "model": "none",
+        "max_retries": 0,
+        "timeout": 5,
+    }
     done = rollout(questions(4), judge=down)
     assert [sample.rewards.item() for sample in done.samples] == [0.0] * 4 * SIZE
     assert all(sample.info["rrm_failed"].item() == sample.info["rrm_unscored"].item() == 1 for sample in done.samples)

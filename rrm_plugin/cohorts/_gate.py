@@ -1,18 +1,4 @@
-"""The gate: hosts that hand out one response at a time on one side, whole groups on the other.
-
-OpenRLHF and verl ask for the reward of a single response; a pairwise judge needs its siblings. Each caller brings a
-`Member` under its group's key and waits; the group is judged once, when all are there or the deadline has passed, and
-each caller gets the `Outcome` of its own member.
-
-    outcome = await gate.join(uid, Member(prompt=prompt, response=response, id=session), size=8)
-    outcome.reward        None where the member is unscored
-    outcome.number        the reward, or what a host that needs a number should be given instead
-
-Every group has one task that owns it, all of them on the judge's event loop, so that no two callers ever change a
-group at the same time; `join` may be called from any loop and any thread. A key names one group, once: what comes late
-to a closed group is unscored, and a repeated member is answered and not counted again. Members without an `id` cannot
-be told from each other, so a full group under the same key begins the next one.
-"""
+"""Collects members, has each group judged once, and tells every caller."""
 
 from __future__ import annotations
 
@@ -21,81 +7,24 @@ import functools
 import hashlib
 import logging
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 
 import numpy as np
 
 from rrm_plugin import metrics
+from rrm_plugin.cohorts._members import Closing, Member, Outcome, late_outcome, nothing
+from rrm_plugin.cohorts._starting import answering
 from rrm_plugin.early import EarlyMatches
 from rrm_plugin.errors import ConfigError, GateError, GateFullError, GroupError
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.schedules import schedule
 from rrm_plugin.trainer_log import warn_of_unscored
-from rrm_plugin.types import Group, Prompt, Response, Scores
+from rrm_plugin.types import Group, Scores
 
-__all__ = ["Closing", "Gate", "Member", "Outcome"]
+__all__ = ["Gate"]
 
 logger = logging.getLogger(__name__)
-
-
-class Closing(StrEnum):
-    """Why a group was judged when it was. The values are stable: metrics carry them."""
-
-    FULL = "full"
-    """All members were there."""
-    RELEASED = "released"
-    """All were there but those that were withdrawn, which can never come."""
-    DEADLINE = "deadline"
-    """The deadline passed; those who were there were judged."""
-    LATE = "late"
-    """This member came to a group that was closed: it is unscored."""
-    IMPATIENT = "impatient"
-    """This caller did not wait any longer; its group goes on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """A response that waits for the others of its group."""
-
-    prompt: Prompt
-    response: Response
-    id: str | None = None
-    """Which member it is: one that comes again under the same id is the same. None where the host does not say."""
-    index: int | None = None
-    """Its number in the group from 0, where the host knows; None draws one, since to come first is to be short."""
-    length: int | None = None
-    """Tokens of the response, for shaping and metrics; None counts characters."""
-    reference: Response | None = None
-    """A given answer, for schedules that compare with one, and for a group of one."""
-    step: int | None = None
-    """The training step, for the record."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of one member."""
-
-    reward: float | None
-    """After shaping; None where it is unscored."""
-    number: float
-    """The reward; where there is none the mean of the group's rewards, and 0 where nobody has one."""
-    spread: float
-    """Standard deviation (population) of the group's rewards; 0 teaches nothing."""
-    index: int
-    """Place of the member in the group that was judged; -1 where it was in none."""
-    members: int
-    """How many were judged together."""
-    expected: int
-    """How many there should have been."""
-    closing: Closing
-    repeated: bool = False
-    """Whether the same member had been there before."""
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of the group, by the names of `metrics.py`."""
-    error: str | None = None
-    """What went wrong with the group as a whole."""
 
 
 @dataclass(eq=False, kw_only=True)
@@ -148,6 +77,7 @@ class Gate:
         deadline: seconds from the first member of a group until those who are there are judged.
         just_in_time: begin to judge with the second member, rather than with the last.
         capacity: most members that may wait or be judged at a time; more are refused.
+        start_within: seconds that `ready` waits for the judge's server; 0 does not look.
         remember: closed groups that are kept to answer repeats and late members; only numbers are kept of them.
         on_judged: told the metrics of each group that was judged, by the names of `metrics.py`.
 
@@ -164,6 +94,7 @@ class Gate:
         just_in_time: bool = True,
         capacity: int = 65_536,
         remember: int = 4096,
+        start_within: float = 600.0,
         on_judged: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
         for name, value, least in (("capacity", capacity, 2), ("remember", remember, 0), ("size", size or 1, 1)):
@@ -171,12 +102,15 @@ class Gate:
                 raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
         if not deadline > 0:
             raise ConfigError(f"deadline must be a number of seconds above 0, not {deadline!r}")
+        if not start_within >= 0:
+            raise ConfigError(f"start_within must be a number of seconds from 0, not {start_within!r}")
         self.judge = judge
         self.size = size
         self.deadline = deadline
         self.just_in_time = just_in_time
         self.capacity = capacity
         self.remember = remember
+        self.start_within = start_within
         self.on_judged = on_judged
         self.waiting = 0
         """Members that wait or are being judged."""
@@ -186,6 +120,18 @@ class Gate:
         self._open: dict[str, _Cohort] = {}
         self._judging: dict[str, list[_Cohort]] = {}
         self._closed: OrderedDict[str, dict[str, Outcome]] = OrderedDict()
+
+    async def ready(self) -> None:
+        """Waits until a server of the judge answers: a host that always gets a number would train on nothing else.
+
+        An engine in process is taken to be there.
+
+        Raises:
+            EngineUnavailableError: none answers within `start_within` seconds.
+        """
+        probe = getattr(self.judge.tournament.judge.engine, "probe", None)
+        if probe is not None and self.start_within:
+            await self.judge.on_loop(answering(probe, self.start_within))
 
     async def join(
         self, key: str, member: Member, *, size: int | None = None, patience: float | None = None
@@ -235,7 +181,7 @@ class Gate:
             outcomes = await asyncio.wait_for(asyncio.shield(cohort.done), patience)
         except TimeoutError:
             self.counts["impatient"] += 1
-            return _nothing(Closing.IMPATIENT, cohort.size, f"no outcome within {patience:g} s")
+            return nothing(Closing.IMPATIENT, cohort.size, f"no outcome within {patience:g} s")
         except asyncio.CancelledError:
             if cohort.done.cancelled():
                 raise GateError("the gate was closed before the group was judged") from None
@@ -244,7 +190,7 @@ class Gate:
         finally:
             self.waiting -= 1
         if place is None:
-            return _late(cohort.size, list(outcomes.values()))
+            return late_outcome(cohort.size, list(outcomes.values()))
         return replace(outcomes[place], repeated=repeated)
 
     def _admit(self, key: str, member: Member, size: int | None) -> tuple[_Cohort, int | None, bool]:
@@ -409,7 +355,7 @@ class Gate:
             return replace(known[member.id], repeated=True)
         self._note_late(key)
         outcomes = list(known.values())
-        return _late(outcomes[0].expected if outcomes else 0, outcomes)
+        return late_outcome(outcomes[0].expected if outcomes else 0, outcomes)
 
     def _note_late(self, key: str) -> None:
         self.counts["late"] += 1
@@ -439,17 +385,3 @@ class Gate:
         for owner in owners:
             owner.cancel()
         await asyncio.gather(*owners, return_exceptions=True)
-
-
-def _nothing(closing: Closing, expected: int, error: str) -> Outcome:
-    return Outcome(
-        reward=None, number=0.0, spread=0.0, index=-1, members=0, expected=expected, closing=closing, error=error
-    )
-
-
-def _late(expected: int, judged: Sequence[Outcome]) -> Outcome:
-    late = _nothing(Closing.LATE, expected, "it came after its group was closed")
-    rewards = [outcome.reward for outcome in judged if outcome.reward is not None]
-    if not rewards:
-        return late
-    return replace(late, number=float(np.mean(rewards)), spread=judged[0].spread)
