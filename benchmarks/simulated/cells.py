@@ -28,7 +28,7 @@ FULL = ("bradley_terry:1", "bradley_terry:0.5", "win_rate", "elo")
 """The full tournament is given the best of these."""
 SHARE = 0.95
 TOLERANCES = (0.3, 0.2, 0.1, 0.05)
-STOPPED = 300
+STOPPED = 150
 """Groups for the tolerances, each of which has to be played anew, and their size."""
 STOPPED_SIZE = 16
 MOST_CALLS = {32: 496, 64: 1024}

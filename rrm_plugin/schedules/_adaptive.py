@@ -190,7 +190,8 @@ class _Knowledge:
             step = np.linalg.solve(curvature, slope)
             size = np.ptp(step[:-1]) + abs(step[-1])
             self.mean = self.mean + step * (np.log1p(size) / max(size, 1e-300))
-            if size < 1e-6:
+            # What is left after a step is of the order of its square.
+            if size < 1e-4:
                 break
         self.covariance = np.linalg.inv(self._slopes(won, lost)[1])
 
