@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from rrm_plugin import ConfigError, Group, RRMJudge, Verdict
 from rrm_plugin.cohorts import Gate, Member
 from rrm_plugin.engines import Reply, ScriptedEngine
 from rrm_plugin.errors import EngineError
-from rrm_plugin.types import Reason
+from rrm_plugin.looks import Looks, majority_of
+from rrm_plugin.prompts import Guarded
+from rrm_plugin.types import Judgement, Match, Reason
 from tests.test_tournament import FIRST, SECOND, shown
 
 SHORT, LONG = 50, 500
@@ -167,6 +170,39 @@ def test_a_second_look_comes_exactly_where_a_pair_is_in_doubt(verdicts):
     sure = {(FIRST, SECOND), (SECOND, FIRST)}
     doubtful = {pair for pair in pairs if (said[pair], said[pair[::-1]]) not in sure}
     assert {pair for tokens, pair in engine.asked if tokens == LONG} == doubtful
+
+
+class Ballots:
+    """A judge whose votes are given."""
+
+    def __init__(self, verdicts) -> None:
+        self.ballots = [Judgement(verdict=one, reason=None if one else Reason.EMPTY) for one in verdicts]
+
+    async def judge(self, query, first, second, match, vote):
+        return self.ballots[vote]
+
+
+def voted(verdicts):
+    judge, text = Ballots(verdicts), Guarded("")
+    looks = Looks(judge=judge, votes=len(verdicts))
+    found = asyncio.run(looks.first_look(text, text, text, Match(first=0, second=1)))
+    return found, majority_of(judge.ballots)
+
+
+@given(verdicts=st.lists(st.sampled_from([*Verdict, None]), min_size=2, max_size=15))
+def test_votes_left_out_could_not_have_changed_the_majority(verdicts):
+    found, of_all = voted(verdicts)
+    assert found.verdict is of_all.verdict
+    assert list(found.votes) == list(of_all.votes)[: len(found.votes)]
+
+
+@given(verdicts=st.lists(st.sampled_from([Verdict.FIRST, Verdict.SECOND]), min_size=2, max_size=15))
+def test_no_vote_is_cast_once_the_majority_is_certain(verdicts):
+    """Nor does a wave cast more than votes one at a time would."""
+    found, _ = voted(verdicts)
+    leads = [abs(lead) for lead in itertools.accumulate(1 if one is Verdict.FIRST else -1 for one in verdicts)]
+    certain = [number for number, lead in enumerate(leads, start=1) if lead > len(verdicts) - number]
+    assert len(found.votes) == min([*certain, len(verdicts)])
 
 
 @pytest.mark.parametrize("tokens", [0, 500, 900, 2.5])
