@@ -148,7 +148,7 @@ def _run(benchmark: Benchmark, options: dict[str, Any]) -> None:
     note(f"{as_text(tables)}\n-> {target.name}")
     if failed := _engine_failures(report):
         raise click.ClickException(
-            f"{failed} calls failed and count as wrong; run the same command again to repeat them"
+            f"{failed} calls failed and count as wrong; run the same command again to make them again"
         )
 
 

@@ -31,6 +31,7 @@ from rrm_plugin.config import read_settings
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.engines.wire import refusal
+from rrm_plugin.evaluation.benchmarks import BENCHMARKS, read_pairs
 from rrm_plugin.evaluation.choices import load_questions
 from rrm_plugin.evaluation.replies import Replies
 from rrm_plugin.service import ServiceClient, ServiceSettings
@@ -236,6 +237,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     )
 
     yield from of_policies(folder)
+    yield from of_benchmarks(folder)
     yield from of_openrlhf(folder)
     yield from of_verl()
 
@@ -252,6 +254,17 @@ def of_policies(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: asyncio.run(refusing(questions, report))
     _file(folder / "empty.jsonl", '{"question": ""}\n')
     yield command("policy-data", str(folder / "empty.jsonl"), "--out", str(folder / "policy.jsonl"))
+
+
+def of_benchmarks(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The same with the command that measures a judge."""
+    pairs = _file(folder / "pairs.jsonl", json.dumps({"prompt": "q", "chosen": "a", "rejected": "b", "id": 1}) + "\n")
+    calls = [{"id": 1, "swapped": False, "verdict": "first", "judge": name} for name in ("X", "Y")]
+    said = _file(folder / "said.jsonl", "".join(json.dumps(call) + "\n" for call in calls))
+    report = ("--json", str(folder / "judge.json"))
+    yield lambda: read_pairs(BENCHMARKS["judgebench"])
+    yield command("eval", "auto-j", "--data", str(pairs), *report, "--engine", "simulated:1")
+    yield command("eval", "pairs", "--data", str(pairs), "--replay", str(said), *report)
 
 
 def of_openrlhf(folder: Path) -> Iterator[Callable[[], Any]]:
