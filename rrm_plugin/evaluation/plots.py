@@ -14,14 +14,14 @@ from rrm_plugin.errors import MissingExtraError
 __all__ = ["plot_judge", "plot_strategies"]
 
 
-def _figure(panels: int) -> Any:
+def _figure(panels: int, rows: int = 0) -> Any:
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
         raise MissingExtraError("writing a PNG", "plots") from None
     # Without pyplot, which would choose a window system and keep every figure.
-    figure = Figure(figsize=(6.4 * panels, 4.4), layout="constrained")
+    figure = Figure(figsize=(6.4 * panels, max(4.4, 0.25 * rows)), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -33,7 +33,7 @@ def plot_judge(report: Mapping[str, Any], path: Path) -> None:
         MissingExtraError: matplotlib is not installed.
     """
     curves = {name: points for name, points in report["scaling"].items() if points}
-    figure = _figure(1 + len(curves))
+    figure = _figure(1 + len(curves), len(report["rows"]))
     axes = figure.subplots(1, 1 + len(curves), squeeze=False)[0]
     _subsets(axes[0], report)
     for axis, (name, points) in zip(axes[1:], curves.items(), strict=True):
@@ -53,9 +53,12 @@ def _subsets(axis: Any, report: Mapping[str, Any]) -> None:
 
 
 def _curve(axis: Any, name: str, points: Sequence[Mapping[str, Any]]) -> None:
-    tokens = [point["tokens_per_pair"] for point in points]
-    _line(axis, tokens, points, "votes" if name == "votes" else "max_tokens")
-    axis.set(xlabel="tokens a pair", ylabel="accuracy, %", title="votes" if name == "votes" else "length of replies")
+    label = "votes" if name == "votes" else "max_tokens"
+    # An engine that counts no tokens leaves nothing to plot against but the votes themselves.
+    against = "tokens_per_pair" if points[-1]["tokens_per_pair"] else label
+    _line(axis, [point[against] for point in points], points, label)
+    title = "votes" if name == "votes" else "length of replies"
+    axis.set(xlabel=against.replace("_", " ").replace(" per ", " a "), ylabel="accuracy, %", title=title)
 
 
 def _line(axis: Any, places: Sequence[float], points: Sequence[Mapping[str, Any]], label: str) -> None:
@@ -86,6 +89,7 @@ def plot_strategies(report: Mapping[str, Any], path: Path) -> None:
             xytext=(5, 5),
             fontsize=8,
         )
+    axis.margins(x=0.18)
     for name, value in report["baselines"].items():
         axis.axhline(100 * value["accuracy"], linestyle=":", color="#999999")
         axis.text(axis.get_xlim()[0], 100 * value["accuracy"], f" {name}", fontsize=8, va="bottom")
