@@ -103,8 +103,8 @@ def told(name: str, result: Mapping[str, Any]) -> str:
     if result["cut_short"]:
         lines.append(
             f"  {result['cut_short']} replies were cut off below the limit: the server has a lower one of its own "
-            "(vLLM takes max_new_tokens from generation_config.json unless it is started with --generation-config vllm), "
-            "or the model's context was full"
+            "(vLLM takes max_new_tokens from generation_config.json unless it is started with --generation-config "
+            "vllm), or the model's context was full"
         )
     return "\n".join(lines)
 
