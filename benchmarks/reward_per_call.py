@@ -15,8 +15,8 @@ reward. Verdicts have neither grades nor ties. No real judge is asked.
 
     python benchmarks/reward_per_call.py [--groups 1000] [--sizes 16,8,4,32,64] [--jobs 1] [--write]
 
-Reads ../shared/data beside the checkout, or the folder in RRM_SHARED_DATA. Groups of 32 are a third as many, of 64 a
-tenth. `--write` puts the tables into benchmarks/results/reward_per_call.md after each size.
+Reads ../shared/data beside the checkout, or the folder in RRM_SHARED_DATA. Groups of 32 are half as many, of 64 a
+fifth. `--write` puts the tables into benchmarks/results/reward_per_call.md after each size.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from simulated.pages import bars, curve, details, differences, fits, growth, red
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "reward_per_call.md"
-FEWER = {32: 3, 64: 10}
+FEWER = {32: 2, 64: 5}
 """Groups of these sizes are so many times fewer."""
 JUDGES = (
     Judge(name="slope 4", slope=4.0),

@@ -31,8 +31,8 @@ TOLERANCES = (0.3, 0.2, 0.1, 0.05)
 STOPPED = 150
 """Groups for the tolerances, each of which has to be played anew, and their size."""
 STOPPED_SIZE = 16
-MOST_CALLS = {32: 496, 64: 1024}
-"""What adaptive is played to, where all pairs in both orders would take long."""
+MOST_CALLS = {32: 496, 64: 2016}
+"""What adaptive is played to in large groups: all pairs in one order, the most that anybody asks short of all."""
 SEED = 0
 
 
@@ -62,8 +62,6 @@ class Row:
     calls: float
     correlation: Mean
     best: Mean
-    adaptive_calls: int
-    """Fewer than `calls` where adaptive was not played that far."""
     correlation_more: Mean
     best_more: Mean
 
@@ -75,6 +73,8 @@ class Stop:
     tolerance: float
     calls: Mean
     correlation: Mean
+    fixed: Mean
+    """Correlation where every group gets as many calls as these got in the mean."""
     unsettled: float
     """One minus the mean squared correlation with the truth: what the tolerance is to foretell."""
 
@@ -115,14 +115,12 @@ def measure(judge: Judge, size: int, count: int) -> Cell:
         return worth((full if calls >= size * (size - 1) else adaptive).values(ADAPTIVE_REDUCER, calls))
 
     def row(name: str, calls: float, own: Measured) -> Row:
-        equal = round(calls) if round(calls) == size * (size - 1) else min(round(calls), most)
-        ours = at(equal)
+        ours = at(round(calls))
         return Row(
             name=name,
             calls=calls,
             correlation=Mean.of(own.correlation),
             best=Mean.of(own.best),
-            adaptive_calls=equal,
             correlation_more=Mean.of(ours.correlation - own.correlation),
             best_more=Mean.of(ours.best - own.best),
         )
@@ -145,7 +143,7 @@ def measure(judge: Judge, size: int, count: int) -> Cell:
         enough=_enough(at, size, most, SHARE * float(np.mean(best_full.correlation))),
         reducers={each: Mean.of(worth(adaptive.values(each, 3 * size)).correlation) for each in REDUCERS},
         both_orders=(Mean.of(twice.correlation), Mean.of(reached.correlation - twice.correlation)),
-        stops=_stops(judge, size, min(count, STOPPED), most) if size == STOPPED_SIZE else [],
+        stops=_stops(judge, size, min(count, STOPPED), at) if size == STOPPED_SIZE else [],
         milliseconds=_milliseconds(judge, size),
     )
 
@@ -171,17 +169,20 @@ def _enough(at: Callable[[int], Measured], size: int, most: int, aim: float) -> 
     return high
 
 
-def _stops(judge: Judge, size: int, count: int, most: int) -> list[Stop]:
+def _stops(judge: Judge, size: int, count: int, at: Callable[[int], Measured]) -> list[Stop]:
     drawn = groups(judge, count, size, SEED)
     stops: list[Stop] = []
     for tolerance in TOLERANCES:
-        played: Play = play(f"adaptive:{most},{tolerance}", "balanced", drawn)
+        played: Play = play(f"adaptive:{size * (size - 1)},{tolerance}", "balanced", drawn)
         found = measured(played.values(ADAPTIVE_REDUCER), drawn).correlation
+        # The first groups are the same however many are drawn.
+        fixed = at(round(played.calls)).correlation[:count]
         stops.append(
             Stop(
                 tolerance=tolerance,
                 calls=Mean.of(np.array([float(len(judgements)) for judgements in played.judgements])),
                 correlation=Mean.of(found),
+                fixed=Mean.of(fixed),
                 unsettled=1.0 - float(np.mean(found**2)),
             )
         )

@@ -36,8 +36,7 @@ def _shares(cells: Sequence[Cell]) -> Iterable[str]:
 
 def _never_below(cells: Sequence[Cell]) -> Iterable[str]:
     for what, measure in (("correlation_more", "correlation"), ("best_more", "truth of the best")):
-        rows = [(cell, row) for cell in cells for row in cell.rivals if row.adaptive_calls == round(row.calls)]
-        compared = [(cell, row, getattr(row, what)) for cell, row in rows]
+        compared = [(cell, row, getattr(row, what)) for cell in cells for row in cell.rivals]
         below = [one for one in compared if one[2].z < -BEYOND]
         listed = "; ".join(
             f"{cell.judge.name}, n = {cell.size}, {row.name} at {row.calls:.0f}: {more.value:+.3f} ± {more.error:.3f}"
@@ -90,18 +89,19 @@ def _per_log(size: int, calls: int) -> float:
 def differences(cells: Sequence[Cell]) -> str:
     """Paired differences: adaptive less the other."""
     parts = [
-        "Adaptive less the other, on the same groups and verdicts, at the calls of the other. First the correlation, "
+        "Adaptive less the other, on the same groups and verdicts, at equal calls. First the correlation, "
         f"then the truth of the best. **Bold**: adaptive is behind by more than {BEYOND:g} standard errors. At all "
-        "n (n - 1) calls there is nothing left to choose, and what differs is the reducer.\n"
+        "n (n - 1) calls there is nothing left to choose, and what differs is the reducer. The last lines are this "
+        "package's other schedules, reduced by `bradley_terry`.\n"
     ]
     for size in sorted({cell.size for cell in cells}):
         own = [cell for cell in cells if cell.size == size]
         rows = []
-        for place, row in enumerate(own[0].rivals):
-            each = [cell.rivals[place] for cell in own]
-            calls = f"{row.calls:.0f}" + (f" ({row.adaptive_calls})" if row.adaptive_calls != round(row.calls) else "")
-            rows.append([row.name, calls, *(_more(one) for one in each)])
-        header = [f"n = {size}", "calls (of adaptive, if fewer)", *(cell.judge.name for cell in own)]
+        for kind in ("rivals", "own"):
+            for place, row in enumerate(getattr(own[0], kind)):
+                each = [getattr(cell, kind)[place] for cell in own]
+                rows.append([row.name, f"{row.calls:.0f}", *(_more(one) for one in each)])
+        header = [f"n = {size}", "calls", *(cell.judge.name for cell in own)]
         parts.append(_table(header, rows))
     return "\n".join(parts)
 
@@ -161,6 +161,7 @@ def stops(cells: Sequence[Cell]) -> str:
             f"{stop.tolerance:g}",
             f"{stop.calls.value:.1f}",
             _plain(stop.correlation),
+            _plain(stop.fixed),
             f"{stop.unsettled:.3f}",
         ]
         for cell in cells
@@ -168,8 +169,11 @@ def stops(cells: Sequence[Cell]) -> str:
     ]
     return (
         "Where a tolerance ends adaptive, with no other limit, and what is then really unsettled: one minus the mean "
-        "squared correlation, which the tolerance is to foretell.\n\n"
-        + _table(["judge", "n", "tolerance", "calls", "correlation", "unsettled"], rows)
+        "squared correlation, which the tolerance is to foretell. Beside it the correlation where every group gets the "
+        "mean of these calls: what it gains to take calls from one group for another.\n\n"
+        + _table(
+            ["judge", "n", "tolerance", "calls", "correlation", "with these calls for every group", "unsettled"], rows
+        )
     )
 
 
