@@ -48,7 +48,14 @@ class BackgroundLoop:
         """The same for a caller with a loop of its own, or on this one; cancelling the caller cancels the work."""
         if threading.current_thread() is self._thread and self._pid == os.getpid():
             return await work
-        return await asyncio.wrap_future(self._submit(work))
+        try:
+            return await asyncio.wrap_future(self._submit(work))
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            # Nobody cancelled the caller: the loop that did the work has ended.
+            raise RuntimeError("the judge was closed while it was at work") from None
 
     def close(self, last: Coroutine[Any, Any, Any] | None = None, patience: float = 5.0) -> None:
         """Cancels what is under way, runs `last`, then ends loop and thread. Harmless when nothing was started."""

@@ -91,6 +91,9 @@ class Looks:
 
     async def _looked_again(self, query: Guarded, shown: Shown, look: Judgement) -> Judgement:
         judgement = await self._voted(self.judge, query, *shown)
+        if judgement.reason is not None and judgement.reason.of_engine:
+            # The engine failed this time; what the short look found still stands.
+            return look
         first, *others = judgement.ballots
         # The first look was paid for too, and its cost has to stand somewhere.
         paid = replace(first, usage=first.usage + sum((one.usage for one in look.ballots), Usage()), escalated=True)

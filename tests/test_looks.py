@@ -108,6 +108,16 @@ def test_an_engine_that_fails_is_not_asked_again():
     assert engine.looks == [SHORT, SHORT] and scores.failures == {"unreachable": 2}
 
 
+def test_a_second_look_that_fails_leaves_the_first_standing():
+    def fail(*_):
+        raise EngineError("too slow", Reason.TIMEOUT)
+
+    engine = Thinker(lambda first, second: FIRST if first == "2" else None, fail)
+    with judge_of(engine) as judge:
+        scores = judge.score("q", ["1", "2"])
+    assert scores.ranking == [1, 0] and scores.failures == {"cut_off": 1}
+
+
 def test_votes_are_cast_in_each_look():
     engine = Thinker(lambda first, _: FIRST, larger)
     with judge_of(engine, votes=3) as judge:

@@ -53,7 +53,8 @@ class Outcome:
     reward: float | None
     """After shaping; None where it is unscored."""
     number: float
-    """The reward; where there is none the mean of the group's rewards, and 0 where nobody has one."""
+    """The reward. Where there is none: the mean of the group's rewards; where nobody in it has one, or it is not judged
+    yet, the mean of all rewards that this gate has given; 0 before the first."""
     spread: float
     """Standard deviation (population) of the group's rewards; 0 teaches nothing."""
     index: int
@@ -71,17 +72,15 @@ class Outcome:
     """What went wrong with the group as a whole."""
 
 
-def nothing(closing: Closing, expected: int, error: str) -> Outcome:
-    """Unscored, and in no group."""
+def nothing(closing: Closing, expected: int, error: str, number: float) -> Outcome:
+    """Unscored, and in no group; `number` is what to give a host that needs one."""
     return Outcome(
-        reward=None, number=0.0, spread=0.0, index=-1, members=0, expected=expected, closing=closing, error=error
+        reward=None, number=number, spread=0.0, index=-1, members=0, expected=expected, closing=closing, error=error
     )
 
 
-def late_outcome(expected: int, judged: Sequence[Outcome]) -> Outcome:
-    """Unscored, with the mean of the group that was judged without it."""
-    late = nothing(Closing.LATE, expected, "it came after its group was closed")
+def late_outcome(expected: int, judged: Sequence[Outcome], number: float) -> Outcome:
+    """Unscored, with the mean of the group that was judged without it; `number` where nobody in it has a reward."""
+    late = nothing(Closing.LATE, expected, "it came after its group was closed", number)
     rewards = [outcome.reward for outcome in judged if outcome.reward is not None]
-    if not rewards:
-        return late
-    return replace(late, number=float(np.mean(rewards)), spread=judged[0].spread)
+    return replace(late, number=float(np.mean(rewards)), spread=judged[0].spread) if rewards else late
