@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from pathlib import Path
 
@@ -37,7 +36,7 @@ def main() -> None:
         _one_stage(options)
         return
     # Imported late: a stage's process needs none of it.
-    from examples.experiment.playing import play
+    from examples.experiment.playing import clear, play
     from examples.experiment.report import write_page, write_report
 
     if options.page:
@@ -46,7 +45,7 @@ def main() -> None:
     if options.demo:
         print(DEMO)
     if options.fresh:
-        shutil.rmtree(options.output, ignore_errors=True)
+        clear(options.output)
     if not options.report:
         play(options.output, options.seeds, options.split, options.workers)
     with_page = options.docs != "none"
@@ -69,6 +68,8 @@ def _options() -> argparse.Namespace:
     options = parser.parse_args()
     options.seeds = options.seeds or (SEEDS[:1] if options.demo else SEEDS)
     options.output = options.output or Path("outputs/demo" if options.demo else "outputs/experiment")
+    if (options.demo or options.fresh) and (options.report or options.page):
+        parser.error("--demo and --fresh train; --report and --page do not")
     if options.demo:
         options.docs, options.fresh = "none", True
     return options

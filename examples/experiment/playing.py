@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from examples.experiment.stages import STAGES, Run
 
-__all__ = ["play"]
+__all__ = ["clear", "play"]
 
 NEWS_SECONDS = 30
 """How long a terminal stays silent at most."""
@@ -48,6 +49,13 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int) -> None:
                 _say_how_far([(runs[seed], name) for seed, name in playing.values()])
     if len(waited) == len(tasks):
         _note_time(folder, time.perf_counter() - began, workers)
+
+
+def clear(folder: Path) -> None:
+    """Throws away what runs have left in a folder, and nothing else that lies there."""
+    for left in folder.glob("seed-*"):
+        shutil.rmtree(left)
+    (folder / "time.json").unlink(missing_ok=True)
 
 
 def _ready(task: Task, done: set[Task]) -> bool:

@@ -6,7 +6,6 @@ does not hold is the trainer's default, as far as it is known here, and otherwis
 
 from __future__ import annotations
 
-import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Any
 
 import yaml
 
+from rrm_plugin.adapters.verl.settings import batches_ahead, workers_needed
 from rrm_plugin.doctor.findings import Finding, failed, fine, warned
 from rrm_plugin.errors import ConfigError
 
 __all__ = ["check_flags"]
-
-PLACES, SPARE = 1000, 1.3
-"""Calls that Ray runs at a time in a worker, and how unevenly verl deals samples out to workers."""
 
 
 def check_flags(host: str, path: str) -> list[Finding]:
@@ -31,51 +28,54 @@ def check_flags(host: str, path: str) -> list[Finding]:
         path: TRL's or verl's YAML, or the script that starts OpenRLHF.
 
     Raises:
-        ConfigError: the file cannot be read.
+        ConfigError: there is no such file.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read {path}: {error}") from error
-    if host == "openrlhf":
-        return _openrlhf(_flags_of(text))
+    read = _flags_of if host == "openrlhf" else _settings_of
     try:
-        settings = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise ConfigError(f"{path} must hold a mapping of names to values")
-    try:
-        return {"trl": _trl, "verl": _verl}[host](settings)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{path} holds a value of the wrong kind: {error}") from error
+        return {"openrlhf": _openrlhf, "trl": _trl, "verl": _verl}[host](read(text))
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        return [failed("the flags", f"{path} cannot be read: {error}", "correct it, or check the values by hand")]
 
 
 def _trl(settings: Mapping[str, Any]) -> list[Finding]:
-    size = int(settings.get("num_generations", 8))
-    rows = int(settings.get("per_device_train_batch_size", 8)) * int(
-        settings.get("steps_per_generation") or settings.get("gradient_accumulation_steps", 1)
-    )
+    size = _whole(settings.get("num_generations", 8), "num_generations")
     findings = [_of_size(size, "num_generations")]
+    return findings if size < 2 else [*findings, *_of_ranks(settings, size), *_of_scale(settings)]
+
+
+def _of_ranks(settings: Mapping[str, Any], size: int) -> list[Finding]:
+    if settings.get("generation_batch_size"):
+        # How many rows a rank holds then depends on the number of processes, which no file says.
+        return []
+    steps = settings.get("steps_per_generation") or settings.get("gradient_accumulation_steps", 1)
+    rows = _whole(settings.get("per_device_train_batch_size", 8), "per_device_train_batch_size") * _whole(
+        steps, "steps_per_generation"
+    )
     if rows % size == 0:
-        findings.append(fine("groups on ranks", f"a rank holds {rows} rows: {rows // size} whole groups of {size}"))
-    else:
-        findings.append(
-            warned(
-                "groups on ranks",
-                f"a rank holds {rows} rows, no multiple of {size}: the judge gathers the groups that straddle ranks",
-                "make per_device_train_batch_size * steps_per_generation a multiple of num_generations",
-            )
+        return [fine("groups on ranks", f"a rank holds {rows} rows: {rows // size} whole groups of {size}")]
+    return [
+        warned(
+            "groups on ranks",
+            f"a rank holds {rows} rows, no multiple of {size}: the judge gathers the groups that straddle ranks",
+            "make per_device_train_batch_size * steps_per_generation a multiple of num_generations",
         )
-    if settings.get("scale_rewards") in (False, "none") and not settings.get("reward_weights"):
-        findings.append(
-            warned(
-                "scale_rewards",
-                "rewards are used as they are, and those of a judge have a scale of their own",
-                "set shaping: z_score in the judge's settings, or leave scale_rewards at group",
-            )
+    ]
+
+
+def _of_scale(settings: Mapping[str, Any]) -> list[Finding]:
+    if settings.get("scale_rewards") not in (False, "none"):
+        return []
+    return [
+        warned(
+            "scale_rewards",
+            "rewards are used as they are, and those of a judge have a scale of their own",
+            "set shaping: z_score in the judge's settings, or leave scale_rewards at group",
         )
-    return findings
+    ]
 
 
 def _openrlhf(flags: Mapping[str, list[str]]) -> list[Finding]:
@@ -111,8 +111,11 @@ def _of_filtering(flags: Mapping[str, list[str]]) -> list[Finding]:
     ours = "--train.agent_func_path" in flags or "get_reward" in _first(flags, "--reward.remote_url", "")
     if "--algo.dynamic_filtering_enable" not in flags or not ours:
         return []
-    low, high = (float(value) for value in (flags.get("--algo.dynamic_filtering_range") or ["0", "1"])[:2])
-    if low >= 0 and high >= 10:
+    given = flags.get("--algo.dynamic_filtering_range") or ["0", "1"]
+    if len(given) < 2:
+        raise ValueError("--algo.dynamic_filtering_range takes two numbers")
+    low, high = (float(value) for value in given[:2])
+    if low > 0 and high >= 10:
         return [fine("dynamic filtering", f"keeps groups whose rewards spread by {low:g} to {high:g}")]
     return [
         warned(
@@ -129,7 +132,7 @@ def _verl(settings: Mapping[str, Any]) -> list[Finding]:
     custom = str(value("reward.custom_reward_function.path", ""))
     if manager == "naive" and "rrm_plugin.adapters.verl" in custom:
         return [fine("the reward", "compute_score of rrm-plugin: right for training a judge")]
-    size = int(value("actor_rollout_ref.rollout.n", 1))
+    size = _whole(value("actor_rollout_ref.rollout.n", 1), "actor_rollout_ref.rollout.n")
     findings = [_of_size(size, "actor_rollout_ref.rollout.n")]
     if manager in ("rrm", "RRMRewardManager"):
         findings.append(fine("the reward manager", str(manager)))
@@ -137,14 +140,15 @@ def _verl(settings: Mapping[str, Any]) -> list[Finding]:
         findings.append(
             failed("the reward manager", f"{manager}, not rrm", "set reward.reward_manager.name=rrm, see docs/verl.md")
         )
-    prompts, workers = value("data.train_batch_size", None), int(value("reward.num_workers", 8))
+    prompts = value("data.train_batch_size", None)
     if prompts is not None:
-        findings.append(_of_workers(int(prompts) * size, workers))
+        in_flight = _whole(prompts, "data.train_batch_size") * size * batches_ahead(value("trainer", {}))
+        findings.append(_of_workers(in_flight, _whole(value("reward.num_workers", 8), "reward.num_workers")))
     return findings
 
 
 def _of_workers(in_flight: int, workers: int) -> Finding:
-    needed = math.ceil(SPARE * in_flight / PLACES)
+    needed = workers_needed(in_flight)
     told = f"{workers} for {in_flight} samples in flight"
     if workers >= needed:
         return fine("reward workers", told)
@@ -174,11 +178,8 @@ def _flags_of(text: str) -> dict[str, list[str]]:
     """Flags of a shell script, each with the words up to the next one."""
     flags: dict[str, list[str]] = {}
     current: list[str] = []
-    try:
-        words = shlex.split(text.replace("\\\n", " "), comments=True)
-    except ValueError as error:
-        raise ConfigError(f"the script cannot be read: {error}") from error
-    for word in words:
+    # Brackets are those of bash's arrays, in which scripts keep their flags.
+    for word in shlex.split(text.replace("\\\n", " ").replace("(", " ").replace(")", " "), comments=True):
         if word.startswith("--"):
             name, equals, value = word.partition("=")
             current = flags[name] = [value] if equals else []
@@ -192,7 +193,20 @@ def _first(flags: Mapping[str, list[str]], name: str, default: str) -> str:
 
 
 def _number(flags: Mapping[str, list[str]], name: str, default: int) -> int:
+    return _whole(_first(flags, name, str(default)), name)
+
+
+def _whole(value: Any, name: str) -> int:
+    if "$" in str(value):
+        raise ValueError(f"{name} is {value}, which only the shell or hydra knows")
     try:
-        return int(_first(flags, name, str(default)))
-    except ValueError as error:
-        raise ConfigError(f"{name} must be a number, not {_first(flags, name, '')!r}") from error
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be a whole number, not {value!r}") from error
+
+
+def _settings_of(text: str) -> dict[str, Any]:
+    settings = yaml.safe_load(text) or {}
+    if not isinstance(settings, dict):
+        raise ValueError("it holds no mapping of names to values")
+    return settings

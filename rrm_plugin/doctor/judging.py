@@ -75,7 +75,7 @@ def check_judge(judge: RRMJudge, group_size: int | None = None) -> list[Finding]
     Raises:
         ConfigError: a setting cannot work.
     """
-    probes = asyncio.run(_asked(judge))
+    probes = judge.run_on_loop(_asked(judge))
     decided = [probe for probe in probes if probe.judgement.verdict is not None]
     findings = [_of_answers(probes), *([_of_quality(decided)] if decided else [])]
     if group_size is not None:
@@ -131,7 +131,8 @@ def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement]) -> l
     if size < 2 and not tournament.schedule.needs_reference:
         return [failed("the group", "one response has nothing to be compared with", "raise the responses per prompt")]
     players = size + tournament.schedule.needs_reference
-    calls = tournament.schedule.calls(players, tournament.orders) * tournament.votes
+    looks = 1 if tournament.first_tokens is None else 2
+    calls = tournament.schedule.calls(players, tournament.orders) * tournament.votes * looks
     longest = max((judgement.usage.seconds for judgement in judgements), default=0.0)
     told = f"{size} responses take up to {calls} judge calls; the longest of the calls above took {longest:.1f} s"
     findings = [fine("the group", told)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.metadata
 import json
 
@@ -212,12 +213,61 @@ def test_verl_workers_and_manager(tmp_path):
     assert statuses(flags(tmp_path, "verl", "{}"))["the reward manager"] is Status.FAILED
 
 
-@pytest.mark.parametrize(("host", "text"), [("trl", "a: [b"), ("trl", "num_generations: eight"), ("verl", "- a"), ("openrlhf", "--a 'b")])
-def test_files_that_cannot_be_read(host, text, tmp_path):
-    with pytest.raises(ConfigError):
-        flags(tmp_path, host, text)
+@pytest.mark.parametrize(
+    ("host", "text", "told"),
+    [
+        ("trl", "a: [b", "cannot be read"),
+        ("trl", "num_generations: eight", "num_generations must be a whole number"),
+        ("trl", "per_device_train_batch_size: ${size}", "only the shell or hydra knows"),
+        ("verl", "- a", "no mapping"),
+        ("verl", "actor_rollout_ref: {rollout: {n: '${n}'}}", "only the shell or hydra knows"),
+        ("openrlhf", "--a 'b", "cannot be read"),
+        ("openrlhf", "--rollout.n_samples_per_prompt $N", "only the shell or hydra knows"),
+        ("openrlhf", "--rollout.n_samples_per_prompt 8 --train.agent_func_path a.py --algo.dynamic_filtering_enable "
+         "--algo.dynamic_filtering_range 0.1", "two numbers"),
+    ],
+)  # fmt: skip
+def test_files_that_cannot_be_read_are_findings(host, text, told, tmp_path):
+    (finding,) = flags(tmp_path, host, text)
+    assert finding.status is Status.FAILED and told in finding.told
+
+
+def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="nowhere"):
-        check_flags(host, str(tmp_path / "nowhere"))
+        check_flags("trl", str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("text", ["num_generations: 0", "num_generations: 8\ngeneration_batch_size: 64"])
+def test_trl_without_rows_on_ranks(text, tmp_path):
+    assert "groups on ranks" not in statuses(flags(tmp_path, "trl", text))
+
+
+def test_flags_in_an_array_of_bash(tmp_path):
+    findings = flags(tmp_path, "openrlhf", "ARGS=(--rollout.n_samples_per_prompt 8 --train.agent_func_path a.py)")
+    assert statuses(findings)["the size of a group"] is Status.OK
+
+
+def test_verl_trainers_that_do_not_wait_have_more_in_flight(tmp_path):
+    text = (
+        "data: {train_batch_size: 512}\nactor_rollout_ref: {rollout: {n: 16}}\n"
+        "reward: {num_workers: 11, reward_manager: {name: rrm}}\n"
+    )
+    assert statuses(flags(tmp_path, "verl", text))["reward workers"] is Status.OK
+    ahead = text + "trainer: {v1: {trainer_mode: async, async: {num_warmup_batches: 3}}}\n"
+    assert "reward.num_workers=43" in advice(flags(tmp_path, "verl", ahead))
+
+
+def test_two_looks_cost_twice_the_calls():
+    with RRMJudge(engine=ScriptedEngine(right_answer), first_tokens=100) as judge:
+        assert "96 judge calls" in check_judge(judge, group_size=8)[-1].told
+
+
+def test_the_judge_is_asked_inside_a_running_loop_too():
+    async def notebook():
+        with RRMJudge(engine=ScriptedEngine(right_answer)) as judge:
+            return check_judge(judge)
+
+    assert set(statuses(asyncio.run(notebook())).values()) == {Status.OK}
 
 
 # ---------------------------------------------------------------- the command

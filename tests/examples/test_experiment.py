@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ pytest.importorskip("matplotlib")
 
 import torch
 
-from examples.experiment import languages, measures, pairs, pretraining, questions, report, results, traces
+from examples.experiment import languages, measures, pairs, playing, pretraining, questions, report, results, traces
 from examples.experiment.embed import card
 from examples.experiment.page import page
 from examples.experiment.questions import Question
@@ -257,3 +259,20 @@ def test_share_of_labels() -> None:
 def test_table_says_what_is_missed() -> None:
     text = report.table([made_up_row(), made_up_row(policy_before=60.0)])
     assert "NOT MET" in text and "+29.0, 97% of what the labels give" in text
+
+
+def test_a_fresh_run_throws_away_runs_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("seed-1/policy", "mine"):
+        (tmp_path / name).mkdir(parents=True)
+    for name in ("seed-1/policy/stage.json", "mine/thesis.tex", "time.json"):
+        (tmp_path / name).write_text("{}")
+    playing.clear(tmp_path)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "thesis.tex"]
+
+
+@pytest.mark.parametrize("options", [["--demo", "--report"], ["--fresh", "--page"], ["--fresh", "--report"]])
+def test_what_trains_and_what_only_reports_exclude_each_other(options: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.experiment", *options], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and "do not" in done.stderr

@@ -54,16 +54,15 @@ class GroupReward:
 
     Raises:
         ConfigError: a setting cannot work.
-        EngineUnavailableError: the judge's server does not answer.
     """
 
     def __init__(self, gate: Gate | None = None) -> None:
         super().__init__()
         self.gate = configured_gate() if gate is None else gate
-        self.gate.judge.run_on_loop(self.gate.ready())
         self._siblings = SiblingsByParameters()
         self._ever_scored = False
         self._shared: asyncio.Future[bool] | None = None
+        self._begun: asyncio.Future[None] | None = None
 
     async def execute(
         self,
@@ -82,12 +81,14 @@ class GroupReward:
 
         Raises:
             ConfigError: siblings cannot be told, and `num_generations` is not set.
+            EngineUnavailableError: with the first replies: the judge's server does not answer.
         """
         siblings, number = self._siblings.enter(prompt, sampling_params)
         try:
             # After this all siblings have entered, and the size of the group is known.
             await asyncio.sleep(0)
             key, size, place = await self._group(siblings, number, prompt, label, llm_engine)
+            await self._ready()
             generate = super().execute  # pyright: ignore[reportAttributeAccessIssue]
             try:
                 output = await generate(
@@ -100,6 +101,12 @@ class GroupReward:
             return output | await self._answer(key, member, size)
         finally:
             self._siblings.leave(siblings)
+
+    async def _ready(self) -> None:
+        """Here rather than when it is made, since that would hold up whoever makes it."""
+        if self._begun is None:
+            self._begun = asyncio.ensure_future(self.gate.ready())
+        await asyncio.shield(self._begun)
 
     async def _group(
         self, siblings: Siblings, number: int, prompt: str, label: Any, engine: Any

@@ -14,7 +14,7 @@ from typing import Any
 
 from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
 
-__all__ = ["PolicySettings", "policy_settings"]
+__all__ = ["PolicySettings", "batches_ahead", "policy_settings", "workers_needed"]
 
 PLACES = 1000
 """Calls that Ray runs at a time in one reward-loop worker; verl leaves Ray's default as it is."""
@@ -43,7 +43,7 @@ class PolicySettings:
     @property
     def workers_needed(self) -> int:
         """Reward-loop workers with which no group waits for a member that waits for a place."""
-        return math.ceil(SPARE * self.in_flight / PLACES)
+        return workers_needed(self.in_flight)
 
     @property
     def starving(self) -> str | None:
@@ -79,7 +79,7 @@ def policy_settings(config: Any, router_address: str | None = None) -> PolicySet
         size=size,
         validation_size=int(rollout.val_kwargs.n),
         workers=int(config.reward.num_workers),
-        in_flight=int(config.data.train_batch_size) * _batches_ahead(config) * size,
+        in_flight=int(config.data.train_batch_size) * batches_ahead(config.trainer) * size,
     )
 
 
@@ -92,8 +92,17 @@ def _without_extras(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in ("num_generations", "gather")}
 
 
-def _batches_ahead(config: Any) -> int:
-    """Batches that are generated at a time: the trainers that do not wait for a step keep some more under way."""
-    trainer = config.trainer.get("v1") or {}
-    mode = trainer.get("trainer_mode", "sync")
-    return 1 if mode == "sync" else 1 + int((trainer.get(mode) or {}).get("num_warmup_batches", 1))
+def workers_needed(in_flight: int) -> int:
+    """Reward-loop workers with which no group waits for a member that waits for a place."""
+    return math.ceil(SPARE * in_flight / PLACES)
+
+
+def batches_ahead(trainer: Any) -> int:
+    """Batches that are generated at a time: the trainers that do not wait for a step keep some more under way.
+
+    Args:
+        trainer: the section of that name.
+    """
+    current = trainer.get("v1") or {}
+    mode = current.get("trainer_mode", "sync")
+    return 1 if mode == "sync" else 1 + int((current.get(mode) or {}).get("num_warmup_batches", 1))

@@ -17,7 +17,7 @@ from rrm_plugin.adapters.openrlhf import policy
 from rrm_plugin.adapters.openrlhf.siblings import hands_out_siblings
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.engines import ScriptedEngine
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import ConfigError, EngineUnavailableError
 from tests.engines.local_servers import chat, dead_url, serve
 from tests.tiny import save_tiny_model
 
@@ -51,9 +51,9 @@ def executor():
     spec.loader.exec_module(module)
     judges = []
 
-    def make(engine=LONGER, deadline=30.0, size=None, **settings):
+    def make(engine=LONGER, deadline=30.0, size=None, start_within=0.0, **settings):
         judges.append(RRMJudge(engine=engine, **(SETTINGS | settings)))
-        return module.AgentExecutor(Gate(judges[-1], deadline=deadline, size=size))
+        return module.AgentExecutor(Gate(judges[-1], deadline=deadline, size=size, start_within=start_within))
 
     yield make
     for judge in judges:
@@ -210,6 +210,12 @@ def test_a_judge_that_goes_down_for_good_leaves_numbers(executor, engine_with, a
     assert all(output["extra_logs"]["rrm_failed"] == output["extra_logs"]["rrm_unscored"] == 1.0 for output in outputs)
     (loud,) = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "no reply has been scored since the start" in loud.message and "unreachable" in loud.message
+
+
+def test_a_judge_that_never_answers_ends_the_run_at_its_start(executor, engine_with, ask):
+    made = executor(dead_url(), model="judge", max_retries=0, timeout=5.0, start_within=0.1)
+    with pytest.raises(EngineUnavailableError, match="no server of the judge answers"):
+        asyncio.run(engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE))
 
 
 def test_a_reply_without_verdicts_gets_the_mean_of_its_group(executor, engine_with, ask, tokenizer):
