@@ -6,8 +6,8 @@ in the reducer of that name; what is known of them after each round is a Gaussia
 takes into account that the first will be played.
 
 The first n - 1 matches connect everybody, round by round: candidates connected by matches are a part, and the best of
-one part meets the best of another. That is a knockout, as good a beginning as any for the order of the whole group, and
-by far the best for knowing who comes first. Later rounds ask where the order is in doubt.
+one part meets the best of another. That is a knockout: a good beginning for the order of the whole group, and by far
+the best for knowing who comes first. Later rounds ask where the order is in doubt.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ PRIOR_VARIANCE = 4.0
 BIAS_VARIANCE = 1.0
 NEWTON_STEPS = 25
 SHARE_OF_ROUND = 4
-"""Once everybody is connected, a round has the n-th part of the candidates as matches."""
-
+"""Once everybody is connected, a round has one match for so many candidates."""
 SECOND_LOOK = 0.8
 """What the other order of a pair is taken to be worth, of what it would be if a judge did not repeat its errors."""
 
