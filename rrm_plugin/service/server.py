@@ -228,7 +228,8 @@ def _collect_less() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    # Few generations at a time: a pause is as long as what came since the last one is large.
+    gc.set_threshold(10_000, 5, 200)
 
 
 def _raise_file_limit(wanted: int) -> None:
