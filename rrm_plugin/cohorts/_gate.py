@@ -342,7 +342,8 @@ class Gate:
     @property
     def _neutral(self) -> float:
         count, total = self._given
-        return total / count if count else 0.0
+        # Rounded as scores are, so that what is 0 but for the last bits of a float reads as 0.
+        return round(total / count, 12) + 0.0 if count else 0.0
 
     def _remember(self, cohort: Cohort, outcomes: Mapping[int, Outcome], error: BaseException | None) -> None:
         if not cohort.index_of and not cohort.withdrawn_ids:

@@ -86,7 +86,7 @@ def run(settings, model, tokenizer, server):
         backoff=0.05,
         connect_timeout=1.0,
         force_verdict=False,
-        gate={"deadline": DEADLINE},
+        gate={"deadline": DEADLINE, "start_within": 0},
     )
     with reward_loop(model, tokenizer) as run:
         yield run
