@@ -315,12 +315,13 @@ class Measured:
     base: float
     steadies: dict[int, list[Run]]
     lost: list[tuple[str, str, Run]]
-    load: float
+    loads: list[float]
+    """Load averages of the machine, before and after each part."""
 
 
 def measure(options: argparse.Namespace) -> Measured:
     """The rounds; which number in flight begins changes from round to round."""
-    load = os.getloadavg()[0]
+    loads = [os.getloadavg()[0]]
     bursts = []
     with service(options.latency) as (port, pid):
         base = memory(pid, "VmRSS")
@@ -328,6 +329,7 @@ def measure(options: argparse.Namespace) -> Measured:
             done = asyncio.run(burst(port, pid, options.members, 0.0, options.latency, f"burst {number}"))
             print(f"burst {number}: {done.answered / done.seconds:.0f} members/s", flush=True)
             bursts.append(done)
+            loads.append(os.getloadavg()[0])
         peak = memory(pid, "VmHWM")
     counts = [options.members // 10, options.members // 2, options.members]
     counts = [count // SIZE * SIZE for count in counts]
@@ -340,7 +342,8 @@ def measure(options: argparse.Namespace) -> Measured:
                 done = asyncio.run(steady(port, pid, count, period, max(10.0, period / 2), latency))
             print(f"steady {count}: {done.cost:.0f} us a member, p99 {_p(done.added, 99) * 1000:.0f} ms", flush=True)
             steadies[count].append(done)
-    return Measured(bursts=bursts, peak=peak, base=base, steadies=steadies, lost=_lost(options), load=load)
+            loads.append(os.getloadavg()[0])
+    return Measured(bursts=bursts, peak=peak, base=base, steadies=steadies, lost=_lost(options), loads=loads)
 
 
 def _lost(options: argparse.Namespace) -> list[tuple[str, str, Run]]:
@@ -413,11 +416,11 @@ def report(found: Measured, options: argparse.Namespace) -> str:
     return "\n".join(lines)
 
 
-def _page(table: str, load: float) -> str:
+def _page(table: str, loads: Sequence[float]) -> str:
     machine = (
         f"Python {platform.python_version()}, uvicorn {version('uvicorn')}, fastapi {version('fastapi')}, "
         f"{os.cpu_count()} CPU cores shared by the service, those who ask and whatever else ran (load average "
-        f"{load:.1f} before), {platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}."
+        f"{min(loads):.1f} to {max(loads):.1f}), {platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}."
     )
     return (
         "# A judge service with thousands of members in flight\n\n"
@@ -448,7 +451,7 @@ def main() -> None:
     print(table)
     if options.write:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(_page(table, found.load), encoding="utf-8")
+        RESULTS.write_text(_page(table, found.loads), encoding="utf-8")
 
 
 if __name__ == "__main__":
