@@ -97,7 +97,7 @@ $(READY):
 # Their own packages would pull CUDA builds: they are installed alone, on the requirements in the file of versions.
 define host
 test-$(1): $(call host_ready,$(1))
-	@.venv-$(1)/bin/python -m pytest -q -rsfE tests/contract/$(1) $$(ARGS)
+	@.venv-$(1)/bin/python -m pytest -q -rsfE tests/contract/with_$(1) $$(ARGS)
 
 $(call host_ready,$(1)):
 	@$$(call environment,.venv-$(1),constraints/$(1).txt)

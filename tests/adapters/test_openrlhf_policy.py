@@ -1,6 +1,6 @@
 """The executor for OpenRLHF without OpenRLHF: what a stand-in for its executor is wrapped in.
 
-That the real one takes it is tested in tests/contract/openrlhf.
+That the real one takes it is tested in tests/contract/with_openrlhf.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rrm_plugin import RRMJudge
-from tests.contract.verl.recipes import verls_own
+from tests.contract.with_verl.recipes import verls_own
 
 
 @dataclass

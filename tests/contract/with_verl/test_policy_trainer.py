@@ -14,8 +14,8 @@ import pytest
 from rrm_plugin import RRMJudge
 from rrm_plugin.training.questions import QuestionReading, write_questions
 from rrm_plugin.training.sources import source
-from tests.contract.verl.policy_runs import reward_loop, write_settings
-from tests.contract.verl.scripted_rollout import ScriptedClient
+from tests.contract.with_verl.policy_runs import reward_loop, write_settings
+from tests.contract.with_verl.scripted_rollout import ScriptedClient
 
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.trainer.ppo.v1", reason=REASON, exc_type=ImportError)

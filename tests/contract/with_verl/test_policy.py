@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 
 from rrm_plugin import RRMJudge
-from tests.contract.verl.policy_runs import Run, batch_of, in_any_order, messages, response, reward_loop, write_settings
-from tests.contract.verl.recipes import verls_own
+from tests.contract.with_verl.policy_runs import (
+    Run,
+    batch_of,
+    in_any_order,
+    messages,
+    response,
+    reward_loop,
+    write_settings,
+)
+from tests.contract.with_verl.recipes import verls_own
 
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.experimental.reward_loop", reason=REASON, exc_type=ImportError)
@@ -167,7 +175,7 @@ def test_a_setting_that_cannot_work_ends_the_run_at_its_start(settings, run: Run
     from verl.trainer.ppo.reward import load_reward_manager
 
     from rrm_plugin import ConfigError
-    from tests.contract.verl.policy_runs import another_broker
+    from tests.contract.with_verl.policy_runs import another_broker
 
     write_settings(settings, scedule="knockout")
     with another_broker(), pytest.raises(ConfigError, match=r"the judge cannot be set up.*did you mean 'schedule'"):

@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from tests.contract.verl.policy_runs import bring, numbers, offline, reward_loop, rewards, until, write_settings
+from tests.contract.with_verl.policy_runs import bring, numbers, offline, reward_loop, rewards, until, write_settings
 
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.experimental.reward_loop", reason=REASON, exc_type=ImportError)

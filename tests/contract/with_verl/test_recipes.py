@@ -17,7 +17,7 @@ import pytest
 from rrm_plugin.training.builder import write_training_data
 from rrm_plugin.training.candidates import Preparation
 from rrm_plugin.training.sources import source
-from tests.contract.verl.recipes import FOLDER, JUDGES, POLICIES, ROOT, composed, keys, verls_own, written
+from tests.contract.with_verl.recipes import FOLDER, JUDGES, POLICIES, ROOT, composed, keys, verls_own, written
 
 REASON = "needs verl: make test-verl"
 pytest.importorskip("verl.utils.config", reason=REASON, exc_type=ImportError)

@@ -16,7 +16,7 @@ from rrm_plugin import RRMJudge
 from rrm_plugin.engines import HttpEngine, Sampling
 from rrm_plugin.errors import EngineError
 from rrm_plugin.types import Reason
-from tests.contract.vllm.widened import save_widened
+from tests.contract.with_vllm.widened import save_widened
 
 pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")
 pytestmark = pytest.mark.timeout(400)

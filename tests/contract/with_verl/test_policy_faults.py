@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from rrm_plugin.engines.scripted import NAMED_SCRIPTS
-from tests.contract.verl.policy_runs import bring, numbers, offline, reward_loop, rewards, write_settings
+from tests.contract.with_verl.policy_runs import bring, numbers, offline, reward_loop, rewards, write_settings
 from tests.engines.local_servers import serve
 
 REASON = "needs verl: make test-verl"

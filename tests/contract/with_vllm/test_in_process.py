@@ -11,7 +11,7 @@ from rrm_plugin import RRMJudge
 from rrm_plugin.engines import Sampling, VllmEngine
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.verdicts import split_thinking
-from tests.contract.vllm.widened import save_widened
+from tests.contract.with_vllm.widened import save_widened
 from tests.tiny import save_tiny_model
 
 pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract.verl.recipes import ROOT
+from tests.contract.with_verl.recipes import ROOT
 from tests.tiny import save_tiny_model
 
 
