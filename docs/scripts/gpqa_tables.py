@@ -29,6 +29,8 @@ SAMPLES = 4
 QUESTION_TOKENS = 200
 POLICY_TOKENS = 800
 """Mean tokens of a policy's reply, assumed: not known before a run."""
+EVALUATING = 8
+"""GPUs that serve a policy under evaluation."""
 INSTRUCTIONS = 300
 """Tokens of the judge's instructions and headings, rounded up."""
 
@@ -135,11 +137,12 @@ def cost() -> str:
 
 def evaluation() -> str:
     """Replies, tokens and minutes of one evaluation with four samples, on the eight GPUs."""
-    rows = []
+    policy, asked = policy_recipe(), yaml.safe_load((FOLDER / "policy.yaml").read_text(encoding="utf-8"))
+    at_once, rows = asked["concurrency"] // (EVALUATING // policy.tensor_parallel), []
     for name, questions in SIZES.items():
         replies = SAMPLES * questions
-        recipe = dataclasses.replace(policy_recipe(), gpus=8, prompts=replies, replies=1, engine_share=0.9)
-        recipe = dataclasses.replace(recipe, rows_at_once=None)
+        recipe = dataclasses.replace(policy, gpus=EVALUATING, prompts=replies, replies=1, engine_share=0.9)
+        recipe = dataclasses.replace(recipe, rows_at_once=at_once)
         assumed = Assumed(prompt=2 * QUESTION_TOKENS, reply=POLICY_TOKENS)
         minutes = [f"{about(times(recipe, GPUS[gpu], assumed).generation / 60)} min" for gpu in ("H100", "A100")]
         rows.append([f"`{name}`", f"{replies:,}", f"{replies * POLICY_TOKENS / 1e6:.1f} M", *minutes])
