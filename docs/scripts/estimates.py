@@ -147,6 +147,8 @@ class Recipe:
     """Whether it gives its memory back while the model trains."""
     states_stay: bool = True
     """Whether weights, gradients and optimizer stay on the GPU while the engine generates."""
+    weights_stay: bool = False
+    """Whether the bf16 weights, and the reference, stay there even where gradients and optimizer do not."""
     rows_at_once: int | None = None
     """Most replies that one engine generates at a time; None where only its memory limits them."""
     shards: int
@@ -235,6 +237,7 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
     gathered = min(whole, 2 * (LIVE_PARAMETERS + shape.vocabulary * shape.hidden)) if shards > 1 else 0.0
     engine = recipe.engine_share * gpu.memory
     states = weights + gradients + optimizer + reference
+    staying = states if recipe.states_stay else weights + reference if recipe.weights_stay else 0
     activations, logits = _activations(recipe), _logits(recipe)
     return Memory(
         weights=weights,
@@ -248,7 +251,7 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
         kv_cache=engine - whole / recipe.tensor_parallel - assumed.engine,
         reserve=assumed.reserve,
         training=states + gathered + activations + logits + assumed.reserve + (0 if recipe.engine_sleeps else engine),
-        generating=engine + assumed.reserve + (states if recipe.states_stay else 0),
+        generating=engine + assumed.reserve + staying,
     )
 
 

@@ -79,7 +79,9 @@ def _accelerate(named: str) -> tuple[int, int, bool]:
 def openrlhf_recipe(path: Path) -> Recipe:
     """A recipe of OpenRLHF: the flags in the list `flags=(...)` of a shell script.
 
-    Rows are packed without padding (`--ds.packing_samples`) into passes of `--train.max_tokens_per_gpu`.
+    Rows are packed without padding (`--ds.packing_samples`) into passes of `--train.max_tokens_per_gpu`. Under
+    `--ds.enable_sleep` gradients and optimizer go to the host (`offload_deepspeed_states`), but neither the bf16 weights
+    nor the reference.
     """
     flags = _flags(path)
     gpus = int(flags["actor.num_nodes"]) * int(flags["actor.num_gpus_per_node"])
@@ -101,6 +103,7 @@ def openrlhf_recipe(path: Path) -> Recipe:
         engine_share=float(flags["vllm.gpu_memory_utilization"]),
         engine_sleeps="vllm.enable_sleep" in flags,
         states_stay="ds.enable_sleep" not in flags,
+        weights_stay=True,
         shards=gpus if flags["ds.zero_stage"] == "3" else 1,
         pass_tokens=int(flags["train.max_tokens_per_gpu"]),
         padded="ds.packing_samples" not in flags,

@@ -109,6 +109,23 @@ def test_memory_by_hand() -> None:
     assert held.generating == pytest.approx(18 * WEIGHTS / 8 + 40 * GB + held.reserve)
 
 
+def test_what_stays_while_the_engine_generates() -> None:
+    """Nothing, or 2 bytes a parameter for the weights and 2 for the reference, or all."""
+    away = a_recipe(gpus=8, shards=8, kl=0.001, states_stay=False)
+    weights, all_of_it = (dataclasses.replace(away, **{name: True}) for name in ("weights_stay", "states_stay"))
+    engine = 40 * GB + Assumed().reserve
+    assert memory(away, H100).generating == engine
+    assert memory(weights, H100).generating == pytest.approx(engine + 4 * WEIGHTS / 8)
+    assert memory(all_of_it, H100).generating == pytest.approx(engine + 18 * WEIGHTS / 8)
+
+
+def test_openrlhf_leaves_weights_and_reference_on_the_gpu() -> None:
+    for recipe in recipe_files.recipes("openrlhf"):
+        held = memory(recipe, H100)
+        assert not recipe.states_stay and held.reference == held.weights
+        assert held.generating == pytest.approx(held.engine + held.reserve + 2 * held.weights)
+
+
 def test_logits_by_hand() -> None:
     assert memory(a_recipe(fused_head=False), H100).logits == 1000 * 152064 * 10
     assert memory(a_recipe(fused_head=True), H100).logits < 3 * GB
