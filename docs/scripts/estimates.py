@@ -162,6 +162,8 @@ class Recipe:
     """Whether log-probabilities are computed in tiles, so that never all logits of a pass exist."""
     adapter_rank: int | None = None
     """Of LoRA on all linear layers; None where all parameters are trained."""
+    frozen_bytes: int = 2
+    """Of a weight under adapters: 4 where the model is loaded in fp32. Of trained ones fp32 is counted as Adam's."""
     reference_stays: bool = True
     """Whether the reference is on the GPU when it is not at work. Adapters need none: they are switched off."""
     policy_passes: int = 1
@@ -229,7 +231,8 @@ def memory(recipe: Recipe, gpu: Gpu, assumed: Assumed | None = None) -> Memory:
     """
     assumed = assumed or Assumed()
     shape, shards = recipe.shape, recipe.shards
-    weights, gradients = 2 * shape.parameters / shards, 2 * recipe.trained / shards
+    bytes_each = 2 if recipe.adapter_rank is None else recipe.frozen_bytes
+    weights, gradients = bytes_each * shape.parameters / shards, 2 * recipe.trained / shards
     optimizer = ADAM_BYTES * recipe.trained / shards
     second_copy = recipe.reference and recipe.reference_stays and recipe.adapter_rank is None
     reference = weights if second_copy else 0.0

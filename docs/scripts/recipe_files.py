@@ -131,7 +131,8 @@ def _flags(path: Path) -> dict[str, str]:
 def verl_recipe(path: Path) -> Recipe:
     """A recipe of verl: the YAML that is laid over verl's own `ppo_trainer`.
 
-    Rows are packed without padding (`use_remove_padding`) into passes of `ppo_max_token_len_per_gpu`.
+    Rows are packed without padding (`use_remove_padding`) into passes of `ppo_max_token_len_per_gpu`. A model is loaded
+    in fp32 unless `fsdp_config.model_dtype` says otherwise, so weights under adapters take 4 bytes each.
     """
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     data, trainer, algorithm = config["data"], config["trainer"], config["actor_rollout_ref"]
@@ -159,6 +160,7 @@ def verl_recipe(path: Path) -> Recipe:
         checkpointing=model["enable_gradient_checkpointing"],
         fused_head=model.get("use_fused_kernels", False),
         adapter_rank=model.get("lora_rank") or None,
+        frozen_bytes=4 if "32" in actor.get("fsdp_config", {}).get("model_dtype", "fp32") else 2,
         learning_rate=actor["optim"]["lr"],
         temperature=rollout["temperature"],
         kl=actor["kl_loss_coef"] if actor["use_kl_loss"] else 0.0,

@@ -223,6 +223,16 @@ def test_adapters_cost_less() -> None:
     assert memory(dataclasses.replace(adapter, kl=0.1), H100).reference == 0
 
 
+def test_verl_keeps_frozen_weights_in_fp32(tmp_path: Path) -> None:
+    (recipe,) = [each for each in recipe_files.recipes("verl") if each.adapter_rank]
+    assert memory(recipe, H100).weights == 4 * recipe.shape.parameters
+    written = yaml.safe_load((ROOT / "integrations/verl/judge_1_5b_lora.yaml").read_text(encoding="utf-8"))
+    written["actor_rollout_ref"]["actor"]["fsdp_config"] = {"model_dtype": "bf16"}
+    edited = tmp_path / "judge_1_5b_lora.yaml"
+    edited.write_text(yaml.safe_dump(written))
+    assert memory(recipe_files.verl_recipe(edited), H100).weights == 2 * recipe.shape.parameters
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_attention_left_out_is_about_the_embedding_counted(name: str) -> None:
     """As `estimates` says of a token at the assumed lengths: within a twentieth of what is counted."""
