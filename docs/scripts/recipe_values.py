@@ -17,7 +17,7 @@ ROWS: list[tuple[str, Callable[[Recipe], str], str]] = [
     (
         "what is trained",
         lambda r: "all weights" if r.adapter_rank is None else f"LoRA, rank {r.adapter_rank}, all linear layers",
-        "7B and 32B: remembered; LoRA: ours",
+        "ours: not found",
     ),
     (
         "hardware",
