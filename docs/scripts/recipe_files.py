@@ -80,8 +80,8 @@ def openrlhf_recipe(path: Path) -> Recipe:
     """A recipe of OpenRLHF: the flags in the list `flags=(...)` of a shell script.
 
     Rows are packed without padding (`--ds.packing_samples`) into passes of `--train.max_tokens_per_gpu`. Under
-    `--ds.enable_sleep` gradients and optimizer go to the host (`offload_deepspeed_states`), but neither the bf16 weights
-    nor the reference.
+    `--ds.enable_sleep` gradients and optimizer go to the host (`offload_deepspeed_states`), while the bf16 weights and
+    the reference stay.
     """
     flags = _flags(path)
     gpus = int(flags["actor.num_nodes"]) * int(flags["actor.num_gpus_per_node"])
