@@ -283,6 +283,23 @@ def test_an_impatient_caller_is_answered_and_its_group_goes_on(judge):
     assert second.members == 2 and again.reward is not None and again.repeated
 
 
+def test_without_ids_an_impatient_caller_settles_the_matter_for_its_group():
+    """Otherwise the first, a short one, would stand beside the others with a number that is no reward."""
+    with RRMJudge(engine="scripted:longer", reducer="win_rate") as judge:
+        gate = Gate(judge, size=3)
+
+        async def main():
+            first = await gate.join("g", member(0, known=False), patience=0.02)
+            others = await asyncio.gather(*(gate.join("g", member(n, known=False), patience=30) for n in (1, 2)))
+            after = await asyncio.gather(*(gate.join("g", member(n, known=False)) for n in range(3)))
+            return [first, *others], after
+
+        settled, after = asyncio.run(main())
+    assert [outcome.number for outcome in settled] == [0.0] * 3 and [outcome.spread for outcome in settled] == [0.0] * 3
+    assert {outcome.closing for outcome in settled} == {Closing.IMPATIENT}
+    assert [outcome.reward for outcome in after] == [-1.0, 0.0, 1.0]
+
+
 def test_a_group_of_one_is_unscored_unless_there_is_a_reference():
     with RRMJudge(engine="scripted:longer") as judge:
         gate = Gate(judge, size=1)

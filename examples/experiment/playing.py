@@ -85,7 +85,8 @@ def _say_how_far(playing: Sequence[tuple[Run, str]]) -> None:
         lines = (run.at(name) / "log.txt").read_text(encoding="utf-8").split("\n")
         steps = [line.strip() for line in lines if line.lstrip().startswith("step ")]
         if steps:
-            _say(f"  seed {run.seed}: {name}: {' '.join(steps[-1].split())[:100]}")
+            # The step and the first three figures: a line of a terminal holds no more.
+            _say(f"  seed {run.seed}: {name}: {' '.join(steps[-1].split()[:8])}")
 
 
 def _say(line: str) -> None:

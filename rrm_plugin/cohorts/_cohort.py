@@ -37,6 +37,8 @@ class Cohort:
     owner: asyncio.Task[dict[int, Outcome]] | None = None
     collecting: bool = True
     early: EarlyMatches | None = None
+    settled: float | None = None
+    """What a caller without an id was told before the group was judged, and all others without one are told too."""
     _prompt: object = None
 
     def seat(self, member: Member) -> int:

@@ -170,15 +170,29 @@ class Gate:
             if not limit.expired():
                 raise
             self.counts["impatient"] += 1
-            return nothing(Closing.IMPATIENT, cohort.size, f"no outcome within {patience:g} s", self._neutral)
+            return self._too_slow(cohort, member)
         except asyncio.CancelledError:
             if cohort.done.cancelled():
                 raise GateError("the gate was closed before the group was judged") from None
             self._leave(cohort, place, member)
             raise
+        if member.id is None and cohort.settled is not None:
+            return self._too_slow(cohort, member)
         if place is None:
             return late_outcome(cohort.size, list(outcomes.values()), self._neutral)
         return replace(outcomes[place], repeated=repeated)
+
+    def _too_slow(self, cohort: Cohort, member: Member) -> Outcome:
+        """For one whose caller did not wait, and for those without an id whose sibling's caller did not.
+
+        Who has an id may ask again. The others have heard their last: with a reward for some and the mean for the rest,
+        a host would take those who came first, the short ones, for the middling ones.
+        """
+        if member.id is not None:
+            number = self._neutral
+        else:
+            number = cohort.settled = self._neutral if cohort.settled is None else cohort.settled
+        return nothing(Closing.IMPATIENT, cohort.size, "its caller, or that of a sibling, did not wait", number)
 
     def _admit(self, key: str, member: Member, size: int | None) -> tuple[Cohort, int | None, bool]:
         """The group of a member, its place there (None for too late) and whether it had been there before.

@@ -20,6 +20,19 @@ from rrm_plugin.errors import ConfigError
 __all__ = ["check_flags"]
 
 
+_KEYS = {
+    "trl": {"num_generations", "per_device_train_batch_size", "generation_batch_size", "reward_funcs", "output_dir"},
+    "openrlhf": {
+        "--rollout.n_samples_per_prompt",
+        "--reward.remote_url",
+        "--train.agent_func_path",
+        "--eval.n_samples_per_prompt",
+    },
+    "verl": {"actor_rollout_ref", "reward", "data", "trainer", "defaults"},
+}
+"""Settings of which a file of each host holds at least one."""
+
+
 def check_flags(host: str, path: str) -> list[Finding]:
     """Findings on the trainer's configuration in a file.
 
@@ -36,7 +49,12 @@ def check_flags(host: str, path: str) -> list[Finding]:
         raise ConfigError(f"cannot read {path}: {error}") from error
     read = _flags_of if host == "openrlhf" else _settings_of
     try:
-        return {"openrlhf": _openrlhf, "trl": _trl, "verl": _verl}[host](read(text))
+        found = read(text)
+        if not _KEYS[host] & found.keys():
+            return [
+                failed("the flags", f"{path} holds no setting of {host} that is known here", "is it the right file?")
+            ]
+        return {"openrlhf": _openrlhf, "trl": _trl, "verl": _verl}[host](found)
     except (TypeError, ValueError, yaml.YAMLError) as error:
         return [failed("the flags", f"{path} cannot be read: {error}", "correct it, or check the values by hand")]
 
@@ -127,6 +145,15 @@ def _of_filtering(flags: Mapping[str, list[str]]) -> list[Finding]:
 
 
 def _verl(settings: Mapping[str, Any]) -> list[Finding]:
+    others = [one for one in settings.get("defaults", ()) if one not in ("_self_", "ppo_trainer")]
+    if others:
+        return [
+            warned(
+                "the flags",
+                f"the file is laid over {', '.join(map(str, others))}, which is not followed here",
+                "compose it first: python -m verl.trainer.main_ppo ... --cfg job > composed.yaml",
+            )
+        ]
     value = _lookup(settings)
     manager = value("reward.reward_manager.name", "naive")
     custom = str(value("reward.custom_reward_function.path", ""))

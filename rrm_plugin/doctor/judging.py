@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rrm_plugin.config import CONFIG_VARIABLE
+from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
 from rrm_plugin.doctor.findings import Finding, failed, fine, warned
 from rrm_plugin.errors import RRMError
 from rrm_plugin.reward import RRMJudge
@@ -53,7 +53,9 @@ def check_settings(path: str | None) -> list[Finding]:
     if named:
         source = "the settings file" if path else CONFIG_VARIABLE
         try:
-            RRMJudge.from_config(path).close()
+            settings, _ = read_judge_settings(path)
+            # Not the ledger, which would be made where the run will make its own.
+            RRMJudge(**{name: value for name, value in settings.items() if name != "ledger"}).close()
             findings.append(fine(source, f"{named} describes a judge"))
         except RRMError as error:
             findings.append(failed(source, str(error), "correct the file; docs/judge.md lists the settings"))

@@ -79,15 +79,17 @@ def plain(text: str) -> str:
 
 
 _DRESS = re.compile(
-    r"\\(?:text|textbf|textit|mathrm|mathbf|mathsf|bf|rm|mbox|left|right|displaystyle)\b|\\[,;:! ]"
-    r"|[{}$`]|\*\*|\\[()\[\]]"
+    r"\\(?:text|textrm|textsf|textbf|textit|mathrm|mathbf|mathsf|mathbb|mathcal|boldsymbol|bold|bf|rm|mbox"
+    r"|left|right|displaystyle|tiny|small|normalsize|large|Large|LARGE|huge|Huge|quad|qquad)\b|\\[,;:! ]"
+    r"|[{}`]|\\?\$|\*\*|\\[()\[\]]"
 )
+_ESCAPED = re.compile(r"\\([%&#_])")
 _AROUND = " *_\"'\u201c\u201d\u2018\u2019"
 """Quotes and stress around a text. Inside of one they have a meaning: f' is not f, and a*b not ab."""
 
 
 def _undressed(text: str) -> str:
-    return " ".join(_DRESS.sub("", text).split()).strip(_AROUND)
+    return " ".join(_ESCAPED.sub(r"\1", _DRESS.sub("", text)).split()).strip(_AROUND)
 
 
 # -- what a short text names ---------------------------------------------------------------------------------------
@@ -113,7 +115,9 @@ def _named(content: str, choices: Sequence[str]) -> int | None:
     alone = _ALONE.fullmatch(text)
     # A capital letter alone is the letter of a choice, as was asked for, even where a choice reads "C".
     if alone is not None and (alone[1].isupper() or own is None):
-        return _index(alone[1].upper(), choices)
+        named = _index(alone[1].upper(), choices)
+        # One beyond the last choice is no letter of a choice, and may be a choice itself: a base T, a numeral I.
+        return own if named is None else named
     if own is not None:
         return own
     if _LIST.fullmatch(text):

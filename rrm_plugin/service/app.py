@@ -6,6 +6,7 @@ guard's.
 
 from __future__ import annotations
 
+import logging
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,8 @@ from rrm_plugin.service.wire import encode, judgement_row, outcome_row, scores_r
 from rrm_plugin.types import Group
 
 __all__ = ["application"]
+
+logger = logging.getLogger(__name__)
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     status: {"model": models.ErrorReply, "description": text}
@@ -167,6 +170,11 @@ def _answer_errors(app: FastAPI) -> None:
     async def refused(_: Request, error: HTTPException) -> Response:
         kind = _KINDS.get(error.status_code, "malformed")
         return _problem(Problem(status=error.status_code, type=kind, message=str(error.detail)))
+
+    @app.exception_handler(Exception)
+    async def broken(request: Request, error: Exception) -> Response:
+        logger.error("a request to %s ended in an error", request.url.path, exc_info=error)
+        return _problem(Problem(status=500, type="internal", message="the service's log has the error"))
 
     @app.exception_handler(RRMError)
     async def failed(_: Request, error: RRMError) -> Response:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from rrm_plugin import RRMJudge
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError
@@ -129,13 +131,15 @@ def run_failure(name: str, model: Path, out: Path, rank: int) -> None:
         raise ConfigError("this rank's judge is set up wrongly")
 
     engine = ScriptedEngine(fail) if rank == 1 else Ears(out / "unused")
-    running = trainer("GRPO", model, out, [RRMJudge(engine=engine)], dataset(14), **FAILURES[name])
+    judge = RRMJudge(engine=engine)
+    running = trainer("GRPO", model, out, [judge], dataset(14), **FAILURES[name])
     try:
         running.train()
         outcome = "no error"
     except Exception as error:
         outcome = f"{type(error).__name__}: {error}"
     (out / f"failure_{name}.{rank}").write_text(outcome, encoding="utf-8")
+    judge.close()
 
 
 def main() -> None:
@@ -144,6 +148,8 @@ def main() -> None:
         run_split(name, model, out, rank)
     for name in FAILURES:
         run_failure(name, model, out, rank)
+    # gloo's threads may otherwise outlive the interpreter, which aborts the process on its way out.
+    torch.distributed.destroy_process_group()
 
 
 if __name__ == "__main__":

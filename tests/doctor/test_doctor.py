@@ -210,7 +210,7 @@ def test_verl_workers_and_manager(tmp_path):
     )
     findings = flags(tmp_path, "verl", text)
     assert statuses(findings)["reward workers"] is Status.FAILED and "reward.num_workers=11" in advice(findings)
-    assert statuses(flags(tmp_path, "verl", "{}"))["the reward manager"] is Status.FAILED
+    assert statuses(flags(tmp_path, "verl", "data: {}"))["the reward manager"] is Status.FAILED
 
 
 @pytest.mark.parametrize(
@@ -230,6 +230,26 @@ def test_verl_workers_and_manager(tmp_path):
 def test_files_that_cannot_be_read_are_findings(host, text, told, tmp_path):
     (finding,) = flags(tmp_path, host, text)
     assert finding.status is Status.FAILED and told in finding.told
+
+
+@pytest.mark.parametrize(
+    ("host", "name"), [("trl", "verl/policy_7b.yaml"), ("openrlhf", "openrlhf/agent.py"), ("verl", "trl/grpo_rrm.yaml")]
+)
+def test_a_file_of_another_host_is_no_pass(host, name):
+    (finding,) = check_flags(host, str(ROOT / "integrations" / name))
+    assert finding.status is Status.FAILED
+
+
+def test_a_verl_file_laid_over_another_has_to_be_composed_first():
+    (finding,) = check_flags("verl", str(ROOT / "integrations/verl/policy_7b_colocated.yaml"))
+    assert finding.status is Status.WARNING and "--cfg job" in finding.advice
+
+
+def test_a_check_makes_no_ledger(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge.yaml").write_text("engine: scripted:longer\nledger: runs/judge.db\n")
+    assert check_settings("judge.yaml")[0].status is Status.OK
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_file_that_is_not_there(tmp_path):

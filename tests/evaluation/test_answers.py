@@ -189,3 +189,22 @@ def test_real_replies_are_read_as_their_source_reads_them(shared_data):
             same += answer.choice is not None and LETTERS[answer.choice] == reply["pred"]
     # Measured: 98.2% of 7,693 the same, 0.8% without an answer here.
     assert total > 7_000 and same / total > 0.975 and unread / total < 0.015
+
+
+@pytest.mark.parametrize(
+    ("reply", "choices", "named"),
+    [
+        (r"\boxed{I}", ["II", "I", "III", "IV"], 1),
+        (r"\boxed{T}", ["A", "G", "C", "T"], 3),
+        (r"\boxed{K}", ["K", "R", "D", "E"], 0),
+        (r"\boxed{C}", ["C", "A", "B"], 2),
+        (r"\boxed{25\%}", ["30%", "25%", "35%"], 1),
+        (r"\boxed{\$5.00}", ["$4.00", "$5.00"], 1),
+        (r"\boxed{\$1,250}", ["$1,000", "$1,250"], 1),
+        (r"\boxed{\textrm{B}}", ["x", "y"], 1),
+        (r"\boxed{\Large\boldsymbol{B}}", ["x", "y"], 1),
+        (r"\boxed{A \& B}", ["A & B", "A only"], 0),
+    ],
+)
+def test_letters_beyond_the_last_and_escaped_latex_are_read_as_choices(reply, choices, named):
+    assert read_answer(reply, choices).choice == named

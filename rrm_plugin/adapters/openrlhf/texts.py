@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,6 +33,10 @@ def reply_of(query: str, prompt: str) -> str:
     if query.startswith(prompt):
         return query[len(prompt) :]
     _, found, reply = query.partition(prompt[-_TAIL:])
+    if not found:
+        # A tokenizer may compose what the prompt holds in parts: an accent and its letter, say.
+        query, prompt = unicodedata.normalize("NFC", query), unicodedata.normalize("NFC", prompt)
+        _, found, reply = query.partition(prompt[-_TAIL:])
     if not found:
         raise ConfigError(
             "the reply cannot be told from the prompt: the text that OpenRLHF decoded does not hold the prompt's end; "
