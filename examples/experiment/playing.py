@@ -49,6 +49,9 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int) -> None:
                 _say_how_far([(runs[seed], name) for seed, name in playing.values()])
     if len(waited) == len(tasks):
         _note_time(folder, time.perf_counter() - began, workers)
+    elif waited:
+        # The time that was noted is that of another run.
+        (folder / "time.json").unlink(missing_ok=True)
 
 
 def clear(folder: Path) -> None:

@@ -1,11 +1,14 @@
 """The stages of one seed: which needs which, and what each leaves in its folder.
 
 A stage is a folder with the model it trained and `stage.json`, written last: what was measured and how long it took.
-A stage whose `stage.json` is there is done, so a run that was interrupted goes on where it stopped.
+A stage whose `stage.json` is there is done, so a run that was interrupted goes on where it stopped; one that other code
+or another set of questions led to is done again.
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -16,10 +19,14 @@ from typing import Any
 from examples.experiment import judge_rl, policy_rl, pretraining
 from examples.experiment.languages import save
 
-__all__ = ["REWARDS", "STAGES", "Run", "Stage", "run_stage"]
+__all__ = ["REWARDS", "STAGES", "Run", "Stage", "code_mark", "run_stage"]
 
 REWARDS = ("rrm", "labels", "cold_start", "random")
 """What the policy is rewarded by: the trained judge, the true labels, the judge before its training, or chance."""
+
+
+_TELLING = ("__init__", "__main__", "charts", "embed", "page", "playing", "report", "results")
+"""Modules that start stages and tell of them, and change nothing about what they come to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +42,10 @@ class Run:
         return self.folder / f"seed-{self.seed}" / stage
 
     def results(self, stage: str) -> dict[str, Any] | None:
-        """What a stage wrote; None as long as it is not done."""
+        """What a stage wrote; None as long as it is not done, or was done by other code or for other questions."""
         file = self.at(stage) / "stage.json"
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        found = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return found if (found.get("code"), found.get("split")) == (code_mark(), self.split) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,8 +67,19 @@ def run_stage(run: Run, name: str) -> dict[str, Any]:
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(time.process_time() - worked, 1),
     }
-    (folder / "stage.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    found |= {"code": code_mark(), "split": run.split}
+    # By its name only when it is whole, since its being there says that the stage is done.
+    partial = folder / "stage.json.partial"
+    partial.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    partial.replace(folder / "stage.json")
     return found
+
+
+@functools.cache
+def code_mark() -> str:
+    """Of the code and settings that decide what a stage comes to."""
+    files = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in _TELLING)
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _policy(run: Run, folder: Path) -> Mapping[str, Any]:

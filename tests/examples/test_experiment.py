@@ -19,7 +19,18 @@ pytest.importorskip("matplotlib")
 
 import torch
 
-from examples.experiment import languages, measures, pairs, playing, pretraining, questions, report, results, traces
+from examples.experiment import (
+    languages,
+    measures,
+    pairs,
+    playing,
+    pretraining,
+    questions,
+    report,
+    results,
+    stages,
+    traces,
+)
 from examples.experiment.embed import card
 from examples.experiment.page import page
 from examples.experiment.questions import Question
@@ -276,3 +287,14 @@ def test_what_trains_and_what_only_reports_exclude_each_other(options: list[str]
         [sys.executable, "-m", "examples.experiment", *options], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 2 and "do not" in done.stderr
+
+
+def test_stages_of_other_code_or_other_questions_are_not_taken_for_done(tmp_path: Path, monkeypatch) -> None:
+    run = stages.Run(folder=tmp_path, seed=1)
+    monkeypatch.setitem(stages.STAGES, "policy", stages.Stage(work=lambda *_: {"after": 1.0}, what="nothing"))
+    stages.run_stage(run, "policy")
+    found = run.results("policy")
+    assert found is not None and found["after"] == 1.0
+    assert stages.Run(folder=tmp_path, seed=1, split="dev").results("policy") is None
+    monkeypatch.setattr(stages, "code_mark", lambda: "another")
+    assert run.results("policy") is None
