@@ -219,10 +219,9 @@ class ServiceClient:
     async def _post(self, path: str, fields: Mapping[str, Any], timeout: float | None = None) -> dict[str, Any]:
         """The answer to a request, tried again where that may help."""
         body = encode({name: _plain(value) for name, value in fields.items() if value is not None})
-        failed_at, waited_once = None, False
+        failed_at: float | None = None
         pause = _SHORTEST_PAUSE
         while True:
-            asked_at = time.monotonic()
             try:
                 status, found, wait = await self._ask("POST", path, body, timeout or self._timeout)
                 if status == 200:
@@ -232,11 +231,7 @@ class ServiceClient:
                 error, wait = lost, 0.0
             now = time.monotonic()
             # A member may have waited for long before its connection was lost: the failure is what begins the count.
-            waited = isinstance(error, ServiceError) and error.status is None and now - asked_at > self._retry_for
-            # Once: a service that takes requests and never answers would be asked for ever.
-            failed_at, waited_once = (
-                (now, True) if failed_at is None or (waited and not waited_once) else (failed_at, True)
-            )
+            failed_at = now if failed_at is None else failed_at
             if not _passes(error) or now + wait - failed_at >= self._retry_for:
                 raise error
             await asyncio.sleep(wait + self._random.uniform(0.5, 1.0) * pause)
