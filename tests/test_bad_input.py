@@ -12,7 +12,7 @@ from aiohttp import web
 from rrm_plugin import ConfigError, EngineUnavailableError, Group, GroupError, Reason, RRMJudge
 from tests.engines.local_servers import chat, dead_url, failing, serve, serve_raw
 
-QUICK = {"model": "m", "timeout": 2.0, "max_retries": 1, "backoff": 0.001}
+QUICK = {"model": "m", "timeout": 2.0, "retry_for": 0.0, "backoff": 0.001}
 
 
 @contextmanager

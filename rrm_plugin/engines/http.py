@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
 from rrm_plugin.engines.resuming import TEMPLATE_SETTINGS, Continuation, resume_on
+from rrm_plugin.engines.retries import Patience, Trouble
 from rrm_plugin.engines.servers import Server, Servers, base_url
 from rrm_plugin.engines.transport import Transport
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_completion, parse_json
@@ -30,10 +32,13 @@ from rrm_plugin.types import Message, Reason
 
 __all__ = ["HttpEngine", "encode"]
 
+logger = logging.getLogger(__name__)
+
 A = TypeVar("A")
 T = TypeVar("T")
 
-_LONGEST_BACKOFF = 30.0
+_NEWS = 2.0
+"""Seconds after which a silence is worth a line in the log."""
 
 
 @dataclass(eq=False)
@@ -46,6 +51,8 @@ class _Client:
     identifying: asyncio.Lock = field(default_factory=asyncio.Lock)
     unidentified: tuple[int, EngineError | None] = (0, None)
     """How often the model's name could not be learnt, and what went wrong the last time."""
+    told_of: float | None = None
+    """When the silence began of which the log has a line."""
     random: random.Random = field(default_factory=random.Random)
     """Its own, so that backing off does not draw from the random numbers of a training run."""
 
@@ -64,9 +71,10 @@ class HttpEngine:
             with one server and half of it with several. A reply that takes longer is lost, so with several servers
             `timeout` should be twice what the longest reply takes.
         connect_timeout: seconds to open a connection.
-        max_retries: further attempts after a failure that may pass (429, 5xx, timeouts, lost connections); with
-            several servers at least one for each other server.
-        backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt up to 30 s.
+        retry_for: seconds for which calls are tried again, within their `timeout`, while no server gives a good answer
+            (5xx, timeouts, lost connections): long enough for a server to be started anew. Then all are given up
+            together, and further ones fail at once until a server is back. With 0 each server is asked once.
+        backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt up to 10 s.
         headers: sent with each request.
         extra_body: merged into each request, for what a server takes beyond OpenAI's interface; None as a value
             takes a field away.
@@ -87,7 +95,7 @@ class HttpEngine:
         timeout: float = 600.0,
         attempt_timeout: float | None = None,
         connect_timeout: float = 10.0,
-        max_retries: int = 4,
+        retry_for: float = 300.0,
         backoff: float = 0.5,
         headers: Mapping[str, str] | None = None,
         extra_body: Mapping[str, Any] | None = None,
@@ -104,8 +112,11 @@ class HttpEngine:
         self._timeout = number("timeout", timeout, above=0)
         self._attempt_timeout = _attempt_timeout(attempt_timeout, self._timeout, len(self._urls))
         self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
-        self._max_retries = max(whole("max_retries", max_retries, least=0), len(self._urls) - 1)
-        self._backoff = number("backoff", backoff, least=0)
+        self._patience = Patience(
+            timeout=self._timeout,
+            retry_for=number("retry_for", retry_for, least=0),
+            backoff=number("backoff", backoff, above=0),
+        )
         self._headers = _checked_headers(headers or {})
         self._extra = _checked_extra(extra_body or {})
         self._mark = mark(extra_body=self._extra)
@@ -265,7 +276,7 @@ class HttpEngine:
         headers = {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
         self._client = _Client(
             transport=Transport(headers, connect_timeout=self._connect_timeout, trust_env=self._trust_env),
-            servers=Servers(self._urls, cooldown=max(self._backoff, 0.001)),
+            servers=Servers(self._urls, cooldown=self._patience.backoff),
             slots=asyncio.Semaphore(self._concurrency),
         )
         return self._client
@@ -303,40 +314,86 @@ class HttpEngine:
         garbage collector to visit.
         """
         servers = client.servers
-        deadline = time.monotonic() + self._timeout
-        tried = 0
-        while True:
-            tried += 1
-            server = servers.choose()
-            server.in_flight += 1
-            try:
-                left = self._timeout if tried == 1 else max(0.001, deadline - time.monotonic())
-                result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
-            except Failure as failure:
-                backoff = min(_LONGEST_BACKOFF, self._backoff * 2.0 ** min(tried - 1, 30))
-                self._note(servers, server, failure, backoff)
-                pause = _pause(client, server, failure, backoff)
-                if not failure.error.retryable or tried > self._max_retries or time.monotonic() + pause >= deadline:
-                    raise self._final(failure, servers, tried) from None
-            else:
-                servers.succeeded(server)
-                self._ever_answered = True
-                return result
-            finally:
-                server.in_flight -= 1
-            await asyncio.sleep(pause)
+        if servers.silent_since is not None and (known := self._patience.hopeless(servers)):
+            raise self._final(known, servers, None)
+        began = now = servers.clock()
+        trouble: Trouble | None = None
+        servers.begun()
+        try:
+            while True:
+                server = servers.choose()
+                server.in_flight += 1
+                try:
+                    left = max(0.001, began + self._timeout - now)
+                    result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
+                except Failure as failure:
+                    trouble = trouble or Trouble(self._patience, servers, began)
+                    pause = self._after(client, server, failure, trouble, now)
+                else:
+                    self._succeeded(client, server)
+                    return result
+                finally:
+                    server.in_flight -= 1
+                await asyncio.sleep(pause)
+                now = servers.clock()
+        finally:
+            servers.calls -= 1
 
-    def _note(self, servers: Servers, server: Server, failure: Failure, backoff: float) -> None:
+    def _succeeded(self, client: _Client, server: Server) -> None:
+        self._ever_answered = True
+        if client.told_of is not None:
+            _tell_of_return(client)
+        client.servers.succeeded(server)
+
+    def _after(self, client: _Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> float:
+        """Seconds to wait after an attempt that failed.
+
+        Raises:
+            EngineError: the call is given up.
+        """
+        trouble.note(failure)
+        self._note(client, server, failure, trouble, began)
+        pause = trouble.pause(server, failure, client.random)
+        if pause is None:
+            raise self._final(failure, client.servers, trouble) from None
+        return pause
+
+    def _note(self, client: _Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> None:
         self._ever_answered = self._ever_answered or failure.status is not None
+        servers = client.servers
         if failure.wait is not None or failure.status == 429:
             # Also where it names no time, or none at all: with several servers the next attempt would come at once.
-            servers.busy(server, max(failure.wait or 0.0, backoff))
+            servers.busy(server, max(failure.wait or 0.0, trouble.backoff))
         elif failure.at_fault:
-            servers.failed(server)
+            servers.failed(server, began)
+        if failure.error.retryable:
+            servers.unanswered(server, failure)
+            self._tell_of_silence(client, failure)
 
-    def _final(self, failure: Failure, servers: Servers, tried: int) -> EngineError:
+    def _tell_of_silence(self, client: _Client, failure: Failure) -> None:
+        """One line in the log for each time that no server answers, though thousands of calls may meet it."""
+        servers = client.servers
+        since = servers.silent_since
+        if since is None or client.told_of is not None or servers.clock() - since < _NEWS:
+            return
+        client.told_of = since
+        logger.warning(
+            "no judge has answered at %s for %.0f s, and calls are tried again for up to %.0f s: %s",
+            servers,
+            servers.clock() - since,
+            self._patience.limit(failure, servers),
+            self._key.hushed(str(failure.error)),
+        )
+
+    def _final(self, failure: Failure, servers: Servers, trouble: Trouble | None) -> EngineError:
+        """The error of a call that is given up: after its attempts, or without any where there was no hope."""
         error = failure.error
-        after = f" (after {tried} attempts)" if tried > 1 else ""
+        if trouble is None:
+            silent = servers.clock() - (servers.silent_since or 0.0)
+            after = f" (not asked again, after {silent:.0f} s without a good answer to any call)"
+        else:
+            many = f" (after {trouble.attempts} attempts in {trouble.seconds():.0f} s)"
+            after = many if trouble.attempts > 1 else ""
         if error.reason is Reason.UNREACHABLE and failure.status is None and not self._ever_answered:
             return EngineUnavailableError(
                 f"no server answers at {servers}{after}: {error}; is engine= its address, and is it running?",
@@ -347,12 +404,9 @@ class HttpEngine:
         return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
 
 
-def _pause(client: _Client, server: Server, failure: Failure, backoff: float) -> float:
-    """Seconds until the next attempt: none where another server is ready for it."""
-    elsewhere = client.servers.seconds_to_another(server)
-    if elsewhere <= 0:
-        return 0.0
-    return min(failure.wait or 0.0, elsewhere) + client.random.uniform(0.0, backoff)
+def _tell_of_return(client: _Client) -> None:
+    since, client.told_of = client.told_of, None
+    logger.warning("the judge answers again, after %.0f s", client.servers.clock() - (since or 0.0))
 
 
 def _post_chat(

@@ -1,7 +1,8 @@
 """Where requests go: base addresses, and which of several servers takes the next one.
 
 A server that fails is put aside for a cool-down that doubles with each further failure; when it is over, a single
-request probes it. While all are put aside, the one whose cool-down ends first is tried. No sockets here.
+request probes it. While all are put aside, the one whose cool-down ends first is tried. Since when none of them has
+answered is kept here too, for all calls to share. No sockets here.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
+from rrm_plugin.engines.wire import Failure
 from rrm_plugin.errors import ConfigError
 
 __all__ = ["Server", "Servers", "base_url"]
@@ -54,6 +56,9 @@ class Server:
     """In a row."""
     aside_until: float = 0.0
     """By the clock of `Servers`."""
+    put_aside_at: float = -math.inf
+    failing_since: float | None = None
+    """When it began to give nothing but failures; None after a good answer."""
     resume_way: str | None = None
     """How it continues a text; None until tried."""
     prompt_end: str | None = None
@@ -96,9 +101,19 @@ class Servers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.all = [Server(base=url) for url in urls]
+        self.clock = clock
+        self.answered_at: float | None = None
+        """When any of them gave the last good answer."""
+        self.silent_since: float | None = None
+        """Since when none of them has given a good answer; None where one may."""
+        self.given_up = False
+        """Whether calls have been given up in this silence."""
+        self.calls = 0
+        """Under way, pauses between their attempts included."""
+        self.last_failure: tuple[Failure, float] | None = None
+        """What the last failed attempt met, and when."""
         self._cooldown = cooldown
         self._longest = longest_cooldown
-        self._clock = clock
 
     def __len__(self) -> int:
         return len(self.all)
@@ -110,7 +125,7 @@ class Servers:
         """The server that should take the next request."""
         if len(self.all) == 1:
             return self.all[0]
-        now = self._clock()
+        now = self.clock()
         due = [server for server in self.all if server.failures and server.aside_until <= now]
         if due:
             # Only this request is the probe: the others stay away until it is known how it went.
@@ -123,23 +138,50 @@ class Servers:
 
     def seconds_to_another(self, server: Server) -> float:
         """How long a request that `server` just failed has to wait for another one; infinite where there is none."""
-        now = self._clock()
+        now = self.clock()
         others = (max(0.0, other.aside_until - now) for other in self.all if other is not server)
         return min(others, default=math.inf)
+
+    def begun(self) -> None:
+        """A call begins. After a time without any call it begins anew, as the end of the last silence was not seen."""
+        if not self.calls and self.silent_since is not None and not self.given_up:
+            self.silent_since = None
+            for server in self.all:
+                server.failing_since = None
+        self.calls += 1
 
     def succeeded(self, server: Server) -> None:
         """The server is well."""
         server.failures = 0
         server.aside_until = 0.0
+        server.failing_since = self.silent_since = None
+        self.given_up = False
+        self.answered_at = self.clock()
 
-    def failed(self, server: Server) -> None:
-        """The server is put aside, for longer each time."""
+    def unanswered(self, server: Server, failure: Failure) -> None:
+        """The server gave no good answer, for reasons that may pass."""
+        now = self.clock()
+        self.last_failure = failure, now
+        if server.failing_since is None:
+            server.failing_since = now
+            begun = [each.failing_since for each in self.all if each.failing_since is not None]
+            self.silent_since = max(begun) if len(begun) == len(self.all) else None
+
+    def failed(self, server: Server, began: float | None = None) -> None:
+        """The server is put aside, for longer each time.
+
+        Args:
+            began: when the attempt did; many that were under way together fail together, which counts once.
+        """
+        if began is not None and began <= server.put_aside_at:
+            return
         server.failures += 1
-        server.aside_until = self._clock() + self._pause(server)
+        server.put_aside_at = self.clock()
+        server.aside_until = server.put_aside_at + self._pause(server)
 
     def busy(self, server: Server, seconds: float) -> None:
         """The server has enough for now; it is not failing. However long it asks for, it is tried again before long."""
-        server.aside_until = max(server.aside_until, self._clock() + min(seconds, self._longest))
+        server.aside_until = max(server.aside_until, self.clock() + min(seconds, self._longest))
 
     def _pause(self, server: Server) -> float:
         return min(self._longest, self._cooldown * 2.0 ** min(server.failures - 1, 30))

@@ -52,8 +52,10 @@ class ServiceEngine(HttpEngine):
         concurrency: most requests under way at once; further calls wait for a slot.
         timeout: seconds for one call once it has its slot, retries included; at least the service's own.
         connect_timeout: seconds to open a connection.
-        max_retries: further attempts after a failure that may pass.
-        backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt up to 30 s.
+        retry_for: seconds for which calls are tried again, within their `timeout`, while the service gives no good
+            answer: long enough for it to be started anew. Then all are given up together, and further ones fail at once
+            until it is back.
+        backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt up to 10 s.
         special_tokens: control tokens of the judge model's tokenizer, if known.
 
     Raises:
@@ -69,7 +71,7 @@ class ServiceEngine(HttpEngine):
         concurrency: int = 256,
         timeout: float = 600.0,
         connect_timeout: float = 10.0,
-        max_retries: int = 4,
+        retry_for: float = 300.0,
         backoff: float = 0.5,
         special_tokens: Sequence[str] = (),
     ) -> None:
@@ -80,7 +82,7 @@ class ServiceEngine(HttpEngine):
             concurrency=concurrency,
             timeout=timeout,
             connect_timeout=connect_timeout,
-            max_retries=max_retries,
+            retry_for=retry_for,
             backoff=backoff,
             special_tokens=special_tokens,
         )

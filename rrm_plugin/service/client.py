@@ -71,7 +71,7 @@ class ServiceClient:
         *,
         token: str | None = None,
         timeout: float = 1800.0,
-        retry_for: float = 120.0,
+        retry_for: float = 300.0,
         connect_timeout: float = 10.0,
     ) -> None:
         self._url = service_url(url).rstrip("/")

@@ -103,7 +103,7 @@ def test_rows_without_a_verdict_are_unscorable_to_the_trainer(model, tmp_path):
 
 
 def test_a_wrong_address_ends_the_run_at_its_first_step(model, tmp_path):
-    with RRMJudge(engine="http://127.0.0.1:9/v1", model="m", max_retries=0) as judge:
+    with RRMJudge(engine="http://127.0.0.1:9/v1", model="m", retry_for=0.0) as judge:
         running = trainer("GRPO", model, tmp_path, [judge], dataset(4))
         with pytest.raises(EngineUnavailableError, match=r"127\.0\.0\.1:9"):
             running.train()

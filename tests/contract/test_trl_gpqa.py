@@ -171,7 +171,7 @@ def test_it_trains_on_what_policy_data_wrote(model: Path, tmp_path: Path, monkey
     data = tmp_path / "policy.jsonl"
     rrm("policy-data", str(tmp_path / "questions.jsonl"), "--suffix", SUFFIX, "--out", str(data))
     judge = {**read_settings(FOLDER / "judge.yaml"), "engine": "scripted:longer", "ledger": str(tmp_path / "judge.db")}
-    for name in ("timeout", "max_retries", "concurrency", "special_tokens"):
+    for name in ("timeout", "retry_for", "concurrency", "special_tokens"):
         del judge[name]
     (tmp_path / "judge.yaml").write_text(yaml.safe_dump(judge))
     changed = {

@@ -32,7 +32,7 @@ class Recorded:
 
 
 @asynccontextmanager
-async def serve(handler: Handler) -> AsyncIterator[Recorded]:
+async def serve(handler: Handler, port: int = 0) -> AsyncIterator[Recorded]:
     """Run a server that answers every request with what `handler(request, json body or None)` returns."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -46,7 +46,7 @@ async def serve(handler: Handler) -> AsyncIterator[Recorded]:
     app.router.add_route("*", "/{tail:.*}", answer)
     runner = web.AppRunner(app, shutdown_timeout=0.05)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", port)
     await site.start()
     port = runner.addresses[0][1]
     recorded = Recorded(f"http://127.0.0.1:{port}/v1")

@@ -55,7 +55,7 @@ def test_what_is_not_known_says_what_is(spec, says):
 @pytest.mark.parametrize(
     ("spec", "model", "lists"),
     [
-        ("http://a", None, "max_retries"),
+        ("http://a", None, "retry_for"),
         ("transformers", "m", "batch_size"),
         ("vllm", "m", "llm"),
         ("scripted:first", None, "none"),

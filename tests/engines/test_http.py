@@ -155,13 +155,13 @@ def test_an_address_that_cannot_be_one_names_the_setting(wrong):
         ("timeout", None),
         ("attempt_timeout", "60"),
         ("connect_timeout", "10"),
-        ("max_retries", "4"),
+        ("retry_for", "60"),
         ("backoff", "0.5"),
         ("timeout", 0),
         ("attempt_timeout", -1),
         ("connect_timeout", 0),
-        ("max_retries", -1),
-        ("backoff", -0.1),
+        ("retry_for", -1),
+        ("backoff", 0),
         ("headers", {"X": "a\nb"}),
         ("extra_body", {"stream": True}),
         ("extra_body", {"x": object()}),
@@ -267,14 +267,15 @@ def test_calls_that_wait_for_the_models_name_fail_together():
 
     async def run() -> None:
         async with serve(handler) as server:
-            judge = made(server.url, model=None, max_retries=1)
+            judge = made(server.url, model=None, retry_for=0.0)
             calls = (judge.generate(MESSAGES, SAMPLING) for _ in range(20))
             errors = await asyncio.gather(*calls, return_exceptions=True)
             assert all(isinstance(error, EngineError) and "still loading" in str(error) for error in errors)
-            assert server.paths == ["/v1/models"] * 2
+            assert server.paths == ["/v1/models"]
+            judge._here().servers.clock = lambda: time.monotonic() + 10
             with pytest.raises(EngineError, match="still loading"):
                 await judge.identify()
-            assert server.paths == ["/v1/models"] * 4, "a later call asks again"
+            assert server.paths == ["/v1/models"] * 2, "a later call asks again"
             await judge.close()
 
     asyncio.run(run())
@@ -356,16 +357,16 @@ def test_a_passing_failure_is_tried_again(status):
 
 @pytest.mark.parametrize(
     ("status", "reason"),
-    [(429, Reason.RATE_LIMITED), (500, Reason.ENGINE_ERROR), (503, Reason.ENGINE_ERROR), (504, Reason.TIMEOUT)],
+    [(500, Reason.ENGINE_ERROR), (503, Reason.ENGINE_ERROR), (504, Reason.TIMEOUT)],
 )
 def test_a_lasting_failure_says_what_the_server_said(status, reason):
     async def run() -> None:
         async with serve(in_turn(lambda: failing(status, "GPU on fire"))) as server:
-            error = await error_of(server.url, max_retries=2)
-        assert len(server.calls) == 3
+            error = await error_of(server.url, retry_for=0.05)
+        assert len(server.calls) > 2
         assert (error.reason, error.retryable) == (reason, True)
         assert not isinstance(error, EngineUnavailableError)
-        for part in (server.url, str(status), "GPU on fire", "3 attempts"):
+        for part in (server.url, str(status), "GPU on fire", f"{len(server.calls)} attempts"):
             assert part in str(error)
 
     asyncio.run(run())
@@ -449,7 +450,7 @@ def test_a_connection_that_breaks_or_talks_nonsense_is_no_raw_exception(sent, re
 
     async def run() -> None:
         async with serve_raw(talk) as url:
-            error = await error_of(url, max_retries=1)
+            error = await error_of(url, retry_for=0.0)
         assert error.retryable
         assert error.reason is reason or (reason is None and error.reason in (Reason.UNREACHABLE, Reason.BAD_REPLY))
         assert url in str(error)
@@ -479,9 +480,9 @@ def test_status_200_with_something_else_inside_is_a_bad_reply(body, says):
 
     async def run() -> None:
         async with serve(in_turn(lambda: web.Response(body=data, content_type="application/json"))) as server:
-            error = await error_of(server.url, max_retries=1)
+            error = await error_of(server.url, retry_for=0.02)
         assert error.reason is Reason.BAD_REPLY
-        assert len(server.calls) == 2
+        assert len(server.calls) > 1
         assert len(str(error)) < 600
         assert server.url in str(error)
         with pytest.raises(EngineError, match=says):
@@ -557,7 +558,7 @@ def test_the_servers_words_are_found_in_each_known_form_of_error(body, says):
 def test_no_server_at_all_names_the_address_and_the_setting():
     async def run() -> None:
         url = dead_url()
-        error = await error_of(url, max_retries=1)
+        error = await error_of(url, retry_for=0.0)
         assert isinstance(error, EngineUnavailableError)
         assert error.reason is Reason.UNREACHABLE
         assert url in str(error)
@@ -568,9 +569,9 @@ def test_no_server_at_all_names_the_address_and_the_setting():
 
 def test_a_server_that_answered_before_is_unreachable_not_unavailable():
     async def run() -> None:
-        judge = made(dead_url(), max_retries=0)
+        judge = made(dead_url(), retry_for=0.0)
         async with serve(always) as server:
-            judge = made(server.url, max_retries=0)
+            judge = made(server.url, retry_for=0.0)
             await judge.generate(MESSAGES, SAMPLING)
         with pytest.raises(EngineError) as caught:
             await judge.generate(MESSAGES, SAMPLING)
@@ -610,7 +611,7 @@ def test_servers_that_are_all_too_busy_are_not_stormed(headers):
 
     async def run() -> None:
         async with serve(handler) as one, serve(handler) as two:
-            judge = made([one.url, two.url], backoff=0.05, max_retries=4)
+            judge = made([one.url, two.url], backoff=0.05, timeout=0.6)
             judge._here().random = _Longest()
             with pytest.raises(EngineError) as caught:
                 await judge.generate(MESSAGES, SAMPLING)
@@ -619,7 +620,7 @@ def test_servers_that_are_all_too_busy_are_not_stormed(headers):
             assert min(len(one.calls), len(two.calls)) >= 1
 
     asyncio.run(run())
-    assert len(times) == 5
+    assert 5 <= len(times) <= 6
     # Both have refused after two attempts; the third one waits the second one's backoff.
     assert times[2] - times[1] >= 0.1
     assert times[4] - times[0] >= 0.2
@@ -646,7 +647,7 @@ def test_a_server_that_asks_for_a_day_does_not_keep_a_call_from_one_that_is_back
             serve(in_turn(failing(500), chat("fine"))) as sick,
             serve(in_turn(lambda: failing(429, Retry_After="86400"))) as gone,
         ):
-            judge = made([sick.url, gone.url], backoff=0.05, max_retries=4)
+            judge = made([sick.url, gone.url], backoff=0.05)
             assert (await judge.generate(MESSAGES, SAMPLING)).text == "fine"
             await judge.close()
         assert len(gone.calls) == 1
@@ -671,7 +672,7 @@ def test_a_server_that_hangs_is_left_for_another_without_any_setting():
 def test_a_dead_server_costs_no_call_and_is_left_aside():
     async def run() -> None:
         async with serve(always) as server:
-            judge = made([dead_url(), server.url], max_retries=0, backoff=30.0)
+            judge = made([dead_url(), server.url], retry_for=0.0, backoff=30.0)
             replies = await asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(20)))
             await judge.close()
         assert len(replies) == len(server.calls) == 20
@@ -707,10 +708,10 @@ def test_a_failing_server_gets_probed_and_comes_back():
 def test_all_servers_down_is_one_error_that_names_them_all():
     async def run() -> None:
         urls = [dead_url(), dead_url()]
-        error = await error_of(urls, max_retries=3)
+        error = await error_of(urls, retry_for=0.0)
         assert isinstance(error, EngineUnavailableError)
         assert all(url in str(error) for url in urls)
-        assert "4 attempts" in str(error)
+        assert "2 attempts" in str(error)
 
     asyncio.run(run())
 
@@ -925,7 +926,7 @@ def test_the_key_is_sent_and_shown_nowhere():
 def test_a_key_in_the_query_of_an_address_is_shown_nowhere():
     async def run() -> None:
         async with serve(in_turn(lambda: failing(500))) as server:
-            judge = made(f"{server.url}?key={KEY}", max_retries=0)
+            judge = made(f"{server.url}?key={KEY}", retry_for=0.0)
             with pytest.raises(EngineError) as caught:
                 await judge.generate(MESSAGES, SAMPLING)
             await judge.close()

@@ -101,7 +101,7 @@ def test_the_budget_is_shared_and_said():
     with (
         RRMJudge(engine="scripted:longer") as judge,
         service(judge, max_calls=2) as url,
-        RRMJudge(engine=remote(url), max_retries=0) as client,
+        RRMJudge(engine=remote(url), retry_for=0.0) as client,
     ):
         assert client.score("Count.", ["one", "one two"]).values[0] is not None
         spent = client.score("Count.", ["three", "three four"])
@@ -161,7 +161,7 @@ def test_how_it_is_named():
 
 def test_no_service_there():
     async def main():
-        asked = ServiceEngine("rrm://127.0.0.1:9", max_retries=0)
+        asked = ServiceEngine("rrm://127.0.0.1:9", retry_for=0.0)
         try:
             await asked.generate([{"role": "user", "content": "?"}], Sampling())
         finally:

@@ -114,7 +114,7 @@ def refused(status: int, message: str) -> Callable[[], Any]:
 
 
 async def asked(url: str, **options: Any) -> None:
-    engine = HttpEngine(url, **{"max_retries": 0, "backoff": 0.0, **options})
+    engine = HttpEngine(url, **{"retry_for": 0.0, "backoff": 0.001, **options})
     try:
         await engine.generate(MESSAGES, Sampling())
     finally:
@@ -210,7 +210,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     yield rewarded(schedule="reference", num_generations=4)
     yield scored_alone
     yield lambda: RRMJudge(engine="scripted:longer").score("Count.", "one")
-    yield rewarded(engine=dead_url(), model="judge", max_retries=0)
+    yield rewarded(engine=dead_url(), model="judge", retry_for=0.0)
     yield lambda: asyncio.run(asked(dead_url(), model="judge"))
     yield refused(401, "no key")
     yield refused(404, "no such path")

@@ -136,7 +136,7 @@ def test_a_server_that_dies_between_two_groups_is_left_for_the_other(model):
 
 def test_an_engine_that_is_down_for_a_while_costs_no_reward(model):
     model.down()
-    judge = RRMJudge(engine=model.url, model="judge", max_retries=50, backoff=0.02, timeout=20.0)
+    judge = RRMJudge(engine=model.url, model="judge", backoff=0.02, timeout=20.0)
     with judge, service(judge) as url:
 
         async def main():
@@ -157,7 +157,7 @@ def asked_under_way(judge, url):
 
 
 def test_an_engine_that_is_down_for_good_leaves_numbers_and_says_why():
-    judge = RRMJudge(engine=dead_url(), model="judge", max_retries=1, backoff=0.01)
+    judge = RRMJudge(engine=dead_url(), model="judge", retry_for=0.2, backoff=0.01)
     with judge, service(judge, group_size=2) as url:
         outcomes = one_group(url)
         assert [(outcome.reward, outcome.number, outcome.spread) for outcome in outcomes] == [(None, 0.0, 0.0)] * 4
@@ -219,7 +219,7 @@ def test_garbage_from_the_engine_is_no_verdict(model, garbage):
         return garbage()
 
     model.behaviour = behave
-    with RRMJudge(engine=model.url, model="judge", max_retries=0) as judge, service(judge) as url:
+    with RRMJudge(engine=model.url, model="judge", retry_for=0.0) as judge, service(judge) as url:
         outcomes = one_group(url, size=2)
         assert [outcome.reward for outcome in outcomes] == [None, None]
         assert outcomes[0].metrics["rrm/no_verdict/bad_reply"] == 1.0
@@ -233,7 +233,7 @@ def test_a_part_of_the_calls_that_fails_costs_only_their_verdicts(model):
         return None if failure is None else await failure()
 
     model.behaviour = sometimes
-    judge = RRMJudge(engine=model.url, model="judge", max_retries=0, schedule="round_robin", concurrency=1)
+    judge = RRMJudge(engine=model.url, model="judge", retry_for=0.0, schedule="round_robin", concurrency=1)
     with judge, service(judge) as url, ServiceClient(url) as client:
         scores = client.score("Why?", ["one", "one two"])
         assert scores.failures == {"engine_error": 1} and None not in scores.values

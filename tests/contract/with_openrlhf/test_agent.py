@@ -204,7 +204,7 @@ def test_garbage_from_the_judge_is_no_verdict_and_no_reward(executor, engine_wit
 
 
 def test_a_judge_that_goes_down_for_good_leaves_numbers(executor, engine_with, ask, caplog):
-    made = executor(dead_url(), model="judge", max_retries=0, timeout=5.0)
+    made = executor(dead_url(), model="judge", retry_for=0.0, timeout=5.0)
     outputs = asyncio.run(engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE))
     assert [output["reward"] for output in outputs] == [0.0] * SIZE
     assert all(output["extra_logs"]["rrm_failed"] == output["extra_logs"]["rrm_unscored"] == 1.0 for output in outputs)
@@ -213,7 +213,7 @@ def test_a_judge_that_goes_down_for_good_leaves_numbers(executor, engine_with, a
 
 
 def test_a_judge_that_never_answers_ends_the_run_at_its_start(executor, engine_with, ask):
-    made = executor(dead_url(), model="judge", max_retries=0, timeout=5.0, start_within=0.1)
+    made = executor(dead_url(), model="judge", retry_for=0.0, timeout=5.0, start_within=0.1)
     with pytest.raises(EngineUnavailableError, match="no server of the judge answers"):
         asyncio.run(engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE))
 

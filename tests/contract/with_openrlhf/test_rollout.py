@@ -220,7 +220,7 @@ def test_a_judge_that_is_gone_leaves_numbers_and_says_so(rollout):
         "gate": {"start_within": 0},
         "engine": "http://127.0.0.1:9/v1",
         "model": "none",
-        "max_retries": 0,
+        "retry_for": 0.0,
         "timeout": 5,
     }
     done = rollout(questions(4), judge=down)

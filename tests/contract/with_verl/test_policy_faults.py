@@ -82,7 +82,6 @@ def run(settings, model, tokenizer, server):
         model="judge",
         timeout=3.0,
         attempt_timeout=2.0,
-        max_retries=6,
         backoff=0.05,
         connect_timeout=1.0,
         force_verdict=False,
