@@ -328,7 +328,7 @@ class HttpEngine:
                     result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
                 except Failure as failure:
                     trouble = trouble or Trouble(self._patience, servers, began)
-                    pause = self._after(client, server, failure, trouble, now)
+                    pause = self._after(client, server, self._understood(failure), trouble, now)
                 else:
                     self._succeeded(client, server)
                     return result
@@ -338,6 +338,10 @@ class HttpEngine:
                 now = servers.clock()
         finally:
             servers.calls -= 1
+
+    def _understood(self, failure: Failure) -> Failure:
+        """What an attempt failed with, for engines that know more of their server's errors."""
+        return failure
 
     def _succeeded(self, client: _Client, server: Server) -> None:
         self._ever_answered = True

@@ -110,7 +110,8 @@ class Trouble:
             failure: of the last attempt, noted.
             draw: where the length of the pause comes from.
         """
-        if not failure.error.retryable:
+        alone = self.attempts >= len(self._servers)
+        if (alone or not failure.only_elsewhere) and not failure.error.retryable:
             return None
         elsewhere = self._servers.seconds_to_another(server)
         wait = min(failure.wait or 0.0, elsewhere)
@@ -121,7 +122,7 @@ class Trouble:
             # Those after this one would only wait through the same silence.
             self._servers.given_up |= since is not None and since <= self._failed_at
             return None
-        if self.attempts < len(self._servers):
+        if not alone:
             return pause
         if not self._patience.retry_for:
             return None

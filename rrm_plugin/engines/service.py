@@ -16,16 +16,28 @@ from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.http import HttpEngine, encode
 from rrm_plugin.engines.keys import ApiKey
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat
-from rrm_plugin.errors import ConfigError
-from rrm_plugin.types import Message
+from rrm_plugin.errors import ConfigError, EngineError
+from rrm_plugin.types import Message, Reason
 
-__all__ = ["CANNOT_CONTINUE", "TOKEN_VARIABLE", "ServiceEngine", "service_url"]
+__all__ = ["CANNOT_CONTINUE", "OF_THE_ENGINE", "TOKEN_VARIABLE", "ServiceEngine", "service_url"]
 
 TOKEN_VARIABLE = "RRM_SERVICE_TOKEN"
 """The environment variable that holds the token of a service, for the service and for its clients."""
 
 CANNOT_CONTINUE = 409
 """Status with which a service says that its engine cannot continue a text."""
+
+OF_THE_ENGINE = {
+    "budget_spent": Reason.OVER_BUDGET,
+    "engine_busy": Reason.RATE_LIMITED,
+    "engine_timeout": Reason.TIMEOUT,
+    "engine_rejected": Reason.REJECTED,
+    "engine_failed": Reason.ENGINE_ERROR,
+}
+"""What the engine behind a service met, by the type of the service's error."""
+
+_SETTLED = ("budget_spent", "engine_timeout", "engine_failed", "config_error")
+"""Errors that the same service would give again: it has no budget, or has tried its engine for as long as it may."""
 
 _SCHEMES = {"rrm": "http", "rrms": "https"}
 
@@ -117,6 +129,12 @@ class ServiceEngine(HttpEngine):
 
             completion = await self._retrying(client, _parsed, attempt)
         return None if completion is None else self._reply(completion, started)
+
+    def _understood(self, failure: Failure) -> Failure:
+        if failure.kind not in _SETTLED:
+            return failure
+        reason = OF_THE_ENGINE.get(failure.kind, failure.error.reason)
+        return Failure(EngineError(str(failure.error), reason), status=failure.status, only_elsewhere=True)
 
     def _settings(self, model: str, sampling: Sampling) -> dict[str, Any]:
         settings = super()._settings(model, sampling)

@@ -39,7 +39,14 @@ class Failure(Exception):
     """One attempt failed: the error to raise if it was the last, and what the next one should know."""
 
     def __init__(
-        self, error: EngineError, *, status: int | None = None, wait: float | None = None, at_fault: bool = True
+        self,
+        error: EngineError,
+        *,
+        status: int | None = None,
+        wait: float | None = None,
+        at_fault: bool = True,
+        kind: str = "",
+        only_elsewhere: bool = False,
     ) -> None:
         super().__init__(str(error))
         self.error = error
@@ -49,6 +56,10 @@ class Failure(Exception):
         """Seconds that the server asked to wait."""
         self.at_fault = at_fault
         """Whether it speaks against the server rather than against the request."""
+        self.kind = kind
+        """The type that the server gives its error; empty where it gives none."""
+        self.only_elsewhere = only_elsewhere
+        """Whether another server may do better, but not the same one a little later."""
 
 
 def _excerpt(body: bytes | str) -> str:
@@ -186,15 +197,15 @@ def refusal(status: int, body: bytes, where: str, *, asked: Mapping[str, Any], w
         asked: the model and max_tokens of the request, as far as it had them.
         wait: what its Retry-After header said, in seconds.
     """
-    said = f"{where} answered {status}: {_message(body)}"
+    said, kind = f"{where} answered {status}: {_message(body)}", _kind(body)
     if status == 429:
         error = EngineError(said, Reason.RATE_LIMITED, retryable=True)
-        return Failure(error, status=status, wait=wait, at_fault=False)
+        return Failure(error, status=status, wait=wait, at_fault=False, kind=kind)
     if status >= 500 or status in (408, 425):
         reason = Reason.TIMEOUT if status in (408, 504) else Reason.ENGINE_ERROR
-        return Failure(EngineError(said, reason, retryable=True), status=status, wait=wait)
+        return Failure(EngineError(said, reason, retryable=True), status=status, wait=wait, kind=kind)
     hint = _hint(status, said, asked)
-    return Failure(EngineError(f"{said}{hint}", Reason.REJECTED), status=status, at_fault=False)
+    return Failure(EngineError(f"{said}{hint}", Reason.REJECTED), status=status, at_fault=False, kind=kind)
 
 
 def _hint(status: int, said: str, asked: Mapping[str, Any]) -> str:
@@ -212,6 +223,16 @@ def _hint(status: int, said: str, asked: Mapping[str, Any]) -> str:
             "lower max_tokens= or serve the model with a longer context"
         )
     return ""
+
+
+def _kind(body: bytes) -> str:
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        return ""
+    error = data.get("error") if isinstance(data, dict) else None
+    kind = error.get("type") if isinstance(error, dict) else None
+    return kind if isinstance(kind, str) else ""
 
 
 def _message(body: bytes) -> str:

@@ -28,11 +28,11 @@ from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.cohorts import Member, Outcome
 from rrm_plugin.engines.checks import number
 from rrm_plugin.engines.keys import ApiKey
-from rrm_plugin.engines.service import TOKEN_VARIABLE, service_url
+from rrm_plugin.engines.service import OF_THE_ENGINE, TOKEN_VARIABLE, service_url
 from rrm_plugin.engines.wire import retry_after
 from rrm_plugin.errors import ConfigError, EngineError, GroupError, ServiceError
 from rrm_plugin.service.wire import encode, judgement_from, outcome_from, scores_from
-from rrm_plugin.types import Judgement, Prompt, Reason, Response, Scores
+from rrm_plugin.types import Judgement, Prompt, Response, Scores
 
 __all__ = ["ServiceClient"]
 
@@ -41,13 +41,6 @@ _FINAL = ("budget_spent", "config_error", "internal")
 """Problems that another attempt would meet again."""
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
 _LEEWAY = 30.0
-_REASONS = {
-    "budget_spent": Reason.OVER_BUDGET,
-    "engine_busy": Reason.RATE_LIMITED,
-    "engine_timeout": Reason.TIMEOUT,
-    "engine_rejected": Reason.REJECTED,
-    "engine_failed": Reason.ENGINE_ERROR,
-}
 
 
 class ServiceClient:
@@ -314,9 +307,9 @@ def _error(found: Mapping[str, Any], status: int) -> Exception:
         return GroupError(message)
     if kind == "config_error":
         return ConfigError(message)
-    if kind in _REASONS:
+    if kind in OF_THE_ENGINE:
         # The engine has been tried again by the service already; only a busy one is worth another attempt from here.
-        return EngineError(message, _REASONS[kind], retryable=kind == "engine_busy")
+        return EngineError(message, OF_THE_ENGINE[kind], retryable=kind == "engine_busy")
     return ServiceError(f"the judge service answered {status}: {message}", status, kind)
 
 

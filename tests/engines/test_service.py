@@ -11,6 +11,7 @@ import pytest
 from rrm_plugin import ConfigError, Reason, RRMJudge
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, ServiceEngine, engine
 from rrm_plugin.errors import EngineError
+from rrm_plugin.service import ServiceClient
 from tests.service.services import TOKEN, service
 
 RESPONSES = ["one", "one two", "one two three", ""]
@@ -101,11 +102,46 @@ def test_the_budget_is_shared_and_said():
     with (
         RRMJudge(engine="scripted:longer") as judge,
         service(judge, max_calls=2) as url,
-        RRMJudge(engine=remote(url), retry_for=0.0) as client,
+        RRMJudge(engine=remote(url)) as client,
     ):
         assert client.score("Count.", ["one", "one two"]).values[0] is not None
         spent = client.score("Count.", ["three", "three four"])
-    assert spent.values == [None, None] and "the budget of 2 judge calls is spent" in spent.error
+        assert spent.values == [None, None] and "the budget of 2 judge calls is spent" in spent.error
+        assert spent.failures == {"over_budget": 2}
+        assert "attempts" not in spent.error
+        # Two of the second group were refused; none came again.
+        health = asked_of(url)
+        assert health["engine"]["failures"] == {"over_budget": 2}
+
+
+def asked_of(url):
+    with ServiceClient(url) as client:
+        return client.health()
+
+
+def test_a_service_whose_budget_is_spent_leaves_the_calls_to_another():
+    with (
+        RRMJudge(engine="scripted:longer") as judge,
+        service(judge, max_calls=2) as url,
+        service(judge) as other,
+        RRMJudge(engine=[remote(url), remote(other)]) as client,
+    ):
+        scored = [client.score("Count.", ["one", f"one {'two ' * count}"]) for count in range(1, 6)]
+        assert all(None not in scores.values and not scores.failures for scores in scored)
+        assert asked_of(url)["engine"]["calls"] == 2
+
+
+@pytest.mark.parametrize(("reason", "told"), [(Reason.UNREACHABLE, "engine_error"), (Reason.TIMEOUT, "timeout")])
+def test_what_the_service_has_tried_for_long_is_not_tried_for_as_long_again(reason, told):
+    asked = []
+
+    def reply(messages):
+        asked.append(messages)
+        raise EngineError("gone for good", reason, retryable=True)
+
+    with RRMJudge(engine=ScriptedEngine(reply)) as judge, service(judge) as url, RRMJudge(engine=remote(url)) as client:
+        found = client.compare("Count.", "one", "one two")
+    assert found.reason.value == told and "gone for good" in found.detail and len(asked) == 1
 
 
 def test_the_token_is_the_services_and_no_providers(monkeypatch):
