@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
+import time
 import types
 
 import pytest
@@ -174,7 +176,7 @@ def test_a_batch_after_another_has_groups_of_its_own(judge):
     assert first[1].number > first[0].number and second[1].number > second[0].number
 
 
-def broker(noted=(), **changes):
+def broker(noted=None, **changes):
     settings = {"judge": {"engine": "scripted:longer"}, "size": 2, "validation_size": 1, "workers": 8, "in_flight": 8}
     return Broker(PolicySettings(**{**settings, **changes}), ValidationPrompts(lambda: noted))
 
@@ -222,8 +224,91 @@ def test_a_queue_that_cannot_be_asked_is_warned_of_once(caplog):
         return [await prompts.includes(uid) for uid in ("a", "b")]
 
     with caplog.at_level(logging.WARNING):
-        assert asyncio.run(play()) == [False, False]
+        assert asyncio.run(play()) == [None, None]
     assert caplog.text.count("no queue") == 1 and "extra_info.split" in caplog.text
+
+
+def test_a_queue_that_was_slow_or_failed_is_asked_again(caplog):
+    """The first look takes too long, the second fails; each prompt is told the same ever after."""
+    asked, release = [], threading.Event()
+
+    def noted():
+        asked.append(1)
+        if len(asked) == 1:
+            release.wait(10)
+        if len(asked) == 2:
+            raise OSError("moving")
+        return {"a", "b", "c", "d"}
+
+    async def play():
+        prompts = ValidationPrompts(noted, patience=0.1, pause=0.05)
+        slow = [await prompts.includes("a"), await prompts.includes("b")]
+        release.set()
+        await asyncio.sleep(0.1)
+        failed = await prompts.includes("c")
+        await asyncio.sleep(0.1)
+        return [*slow, failed, await prompts.includes("d"), await prompts.includes("a"), await prompts.includes("e")]
+
+    with caplog.at_level(logging.WARNING):
+        assert asyncio.run(play()) == [None, None, None, True, None, False]
+    assert "no answer within 0.1 s" in caplog.text and caplog.text.count("cannot be asked") == 1
+    assert len(asked) == 4
+
+
+def test_prompts_that_come_together_share_a_look():
+    asked = []
+
+    def noted():
+        asked.append(1)
+        time.sleep(0.02)
+        return {"3"}
+
+    async def play():
+        prompts = ValidationPrompts(noted)
+        return await asyncio.gather(*(prompts.includes(str(uid)) for uid in range(100)))
+
+    assert asyncio.run(play()) == [uid == 3 for uid in range(100)]
+    assert len(asked) == 2
+
+
+def test_a_look_that_began_before_a_prompt_was_noted_says_nothing_of_it():
+    noted, began, release = set(), threading.Event(), threading.Event()
+
+    def look():
+        seen = frozenset(noted)
+        began.set()
+        release.wait(10)
+        return seen
+
+    async def play():
+        prompts = ValidationPrompts(look)
+        first = asyncio.ensure_future(prompts.includes("a"))
+        await asyncio.to_thread(began.wait)
+        noted.add("b")
+        second = asyncio.ensure_future(prompts.includes("b"))
+        await asyncio.sleep(0.01)
+        release.set()
+        return await first, await second
+
+    assert asyncio.run(play()) == (False, True)
+
+
+@pytest.mark.parametrize("noted", [(), {"another prompt"}])
+def test_training_rows_may_come_from_a_split_of_that_name(noted):
+    """The queue knows better than `extra_info.split`."""
+
+    async def play():
+        one = broker(noted)
+        rows = (told("a", "u", 0, validation=True), told("bb", "u", 1, validation=True))
+        return await asyncio.gather(*(one.join(row) for row in rows))
+
+    short, long = asyncio.run(play())
+    assert long["reward_score"] > short["reward_score"] and short["reward_extra_info"]["rrm_unscored"] == 0.0
+
+
+def test_without_a_queue_a_row_says_itself_that_it_is_of_a_validation():
+    answer = asyncio.run(broker().join(told("a", "u", 0, validation=True)))
+    assert answer["reward_extra_info"]["rrm_unscored"] == 1.0
 
 
 def test_the_broker_warns_of_too_few_workers(caplog):

@@ -102,9 +102,10 @@ class Broker:
         return self._gate.metrics()
 
     async def _size_of(self, row: Row) -> int:
-        validation = row.validation
-        if validation is None and self._settings.validation_size != self._size:
-            validation = await self._validation.includes(row.key)
+        if self._settings.validation_size == self._size:
+            return self._size
+        noted = await self._validation.includes(row.key)
+        validation = row.validation if noted is None else noted
         return self._settings.validation_size if validation else self._size
 
     def _note(self, judged: Mapping[str, float]) -> None:

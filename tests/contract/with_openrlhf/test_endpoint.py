@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import socket
 import subprocess
 import sys
@@ -146,14 +147,24 @@ def test_the_defaults_answer_before_its_client_gives_up():
     assert ServiceSettings().reward_deadline < ServiceSettings().reward_patience < 175
 
 
+PREPARED = "import sys, rrm_plugin.cli, rrm_plugin.service.app; sys.stdin.readline(); rrm_plugin.cli.main()"
+
+
 class Served:
-    """`rrm serve` as a process of its own, to be killed."""
+    """`rrm serve` as a process of its own, to be killed. Its libraries are loaded before it is told to begin: the client
+    gives it four seconds, and on a busy machine they take longer.
+    """
 
     def __init__(self, port):
-        command = [sys.executable, "-m", "rrm_plugin.cli", "serve", "--engine", "scripted:longer", "--port", str(port)]
+        command = [sys.executable, "-c", PREPARED, "serve", "--engine", "scripted:longer", "--port", str(port)]
         options = ["--group-size", str(SIZE), "--schedule", JUDGE["schedule"], "--orders", JUDGE["orders"]]
-        self.process = subprocess.Popen([*command, *options], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        self.address = self.process.stdout.readline().split()[-1].rstrip("/")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([*command, *options], cwd=ROOT, **pipes)
+
+    def begin(self):
+        self.process.stdin.write("\n")
+        self.process.stdin.close()
+        self.address = re.search(r"http://[\w.:]+", self.process.stdout.readline()).group()
 
     def kill(self):
         self.process.kill()
@@ -171,24 +182,27 @@ def free_port():
 def test_a_service_that_is_killed_and_started_again_in_the_middle_of_a_group_loses_nobody():
     """Its client asks again by itself, five times a second apart."""
 
-    async def run(first, url, port):
+    async def run(first, second, url):
         early = [asyncio.ensure_future(rewarded(url, "why", number, "")) for number in range(SIZE // 2)]
         while (await waiting(first.address)) < SIZE // 2:
             await asyncio.sleep(0.01)
         await asyncio.to_thread(first.kill)
-        second = await asyncio.to_thread(Served, port)
         try:
+            await asyncio.to_thread(second.begin)
             late = [rewarded(url, "why", number, "") for number in range(SIZE // 2, SIZE)]
             return await asyncio.gather(*early, *late)
         finally:
-            await asyncio.to_thread(second.kill)
+            for task in early:
+                task.cancel()
 
     port = free_port()
-    first = Served(port)
+    first, second = Served(port), Served(port)
     try:
-        told = asyncio.run(run(first, f"{first.address}/get_reward", port))
+        first.begin()
+        told = asyncio.run(run(first, second, f"{first.address}/get_reward"))
     finally:
         first.kill()
+        second.kill()
     with RRMJudge(engine=LONGER, **JUDGE) as judge:
         offline = judge.score("why", [reply(number, "why") for number in range(SIZE)])
     assert [one["rewards"] for one in told] == pytest.approx(offline.values, abs=1e-6)

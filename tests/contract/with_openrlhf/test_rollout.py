@@ -56,6 +56,7 @@ def cluster(settings):
     """Ray on this machine, with GPUs that exist in its books only: nothing here touches one."""
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     ray.init(
+        address="local",
         num_cpus=4,
         num_gpus=4,
         include_dashboard=False,

@@ -35,6 +35,6 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("TRANSFORMERS_VERBOSITY", "error")
         # What stands in for vLLM is imported by verl's workers.
         patch.setenv("PYTHONPATH", str(ROOT))
-        ray.init(num_cpus=8, include_dashboard=False, namespace="test")
+        ray.init(address="local", num_cpus=8, include_dashboard=False, namespace="test")
         yield path
         ray.shutdown()
