@@ -84,9 +84,10 @@ def serve(
 ) -> None:
     """Serve a judge over HTTP, until SIGTERM or Ctrl-C.
 
-    Prints its address when it is ready. /docs describes the endpoints: pairs (/v1/compare), groups (/v1/score), single
-    members of groups (/v1/cohort), OpenRLHF's /get_reward, model calls for RRMJudge(engine="rrm://HOST:PORT"), /health
-    and Prometheus' /metrics. All clients share the engine, the ledger and the budget.
+    Prints its address when it is ready, and then whether the judge answers. /docs describes the endpoints: pairs
+    (/v1/compare), groups (/v1/score), single members of groups (/v1/cohort), OpenRLHF's /get_reward, model calls for
+    RRMJudge(engine="rrm://HOST:PORT"), /health and Prometheus' /metrics. All clients share the engine, the ledger and
+    the budget.
 
     With --ledger a service that was killed pays no judge call twice when it is started again.
     """
@@ -98,7 +99,7 @@ def serve(
     )
     policy = load_tokenizer(tokenizer) if tokenizer else None
     with make_judge(options) as judge:
-        run(judge, settings, tokenizer=policy, ready=click.echo)
+        run(judge, settings, tokenizer=policy, ready=click.echo, tell=click.echo)
 
 
 def _limits(options: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ because at some hundred calls a second the client's own work is what limits a ju
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -232,6 +234,13 @@ class HttpEngine:
             return str(server), ""
 
         return dict(await asyncio.gather(*map(of, client.servers.all)))
+
+    def expect_late_start(self) -> None:
+        """From now on a server that has never answered is tried for `retry_for` seconds, as one is that did.
+
+        For a process that may well be started before its server, and says so if there is none.
+        """
+        self._patience = dataclasses.replace(self._patience, first_answer=math.inf)
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""

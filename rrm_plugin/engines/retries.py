@@ -25,7 +25,6 @@ _LONGEST_BACKOFF = 10.0
 """Seconds; longer pauses would be waited through by calls whose server is long back."""
 
 _FIRST_ANSWER = 10.0
-"""Seconds for which a server is tried that has never answered."""
 
 _OWN_ATTEMPTS = 5
 """Attempts of a request that fails while others are answered."""
@@ -47,18 +46,20 @@ class Patience:
         retry_for: seconds without any good answer after which calls are given up; at most `timeout`. With 0 each server
             is asked once.
         backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt.
+        first_answer: seconds for which a server is tried that has never answered; at most the others.
     """
 
     timeout: float
     retry_for: float
     backoff: float
+    first_answer: float = _FIRST_ANSWER
 
     def limit(self, failure: Failure, servers: Servers) -> float:
         """Seconds that may pass without a good answer, where this is how the last attempt went."""
         if failure.status == _BUSY:
             return self.timeout
         if servers.answered_at is None and failure.status not in _PASSING:
-            return min(self.retry_for, self.timeout, _FIRST_ANSWER)
+            return min(self.retry_for, self.timeout, self.first_answer)
         return min(self.retry_for, self.timeout)
 
     def hopeless(self, servers: Servers) -> Failure | None:

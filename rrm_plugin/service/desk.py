@@ -65,6 +65,9 @@ class Desk:
             max_tokens=settings.max_tokens,
             calls_per_minute=settings.calls_per_minute,
         )
+        expect_late_start = getattr(pairs.engine, "expect_late_start", None)
+        if expect_late_start is not None:
+            expect_late_start()
         self.judge = judge.variant(judge=dataclasses.replace(pairs, engine=self.engine))
         self.settings = settings
         self.on_judged = on_judged
@@ -153,7 +156,7 @@ class Desk:
 
     async def health(self) -> Health:
         """Whether the engine answers, the ledger takes records, and there is budget left."""
-        servers = await self._servers()
+        servers = await self.servers()
         ledger = self.judge.tournament.judge.ledger
         lost = ""
         if ledger is not None:
@@ -180,7 +183,12 @@ class Desk:
         }
         return Health(well=reachable and not lost and self.engine.spent is None, details=details)
 
-    async def _servers(self) -> dict[str, str]:
+    @property
+    def has_servers(self) -> bool:
+        """Whether the judge is somewhere else, and may not answer."""
+        return hasattr(self.engine.engine, "probe")
+
+    async def servers(self) -> dict[str, str]:
         """For each of the engine's servers what is wrong with it; an engine in process is judged by its last call."""
         probe = getattr(self.engine.engine, "probe", None)
         if probe is None:

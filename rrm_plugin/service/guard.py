@@ -15,7 +15,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote_to_bytes
 
 from rrm_plugin.service.problems import FULL, STOPPING, Problem
 from rrm_plugin.service.settings import ServiceSettings
@@ -41,6 +41,12 @@ _UNAUTHORIZED = Problem(
     status=401,
     type="unauthorized",
     message="this service demands its token: set RRM_SERVICE_TOKEN for the client, or send it as a bearer token",
+)
+_UNAUTHORIZED_IN_QUERY = Problem(
+    status=401,
+    type="unauthorized",
+    message="this service demands its token, that of RRM_SERVICE_TOKEN: in the address, as ?token=..., with # and % "
+    "written as %23 and %25, or as a bearer token",
 )
 _TOO_SLOW = Problem(status=408, type="too_slow", message=f"the body did not come within {_BODY_SECONDS:g} s")
 _OPEN = ("/health",)
@@ -103,7 +109,7 @@ class Guard:
         # A page that is open tells more to those who are known.
         scope["rrm.known"] = known = self._knows(scope)
         if not known and scope["path"] not in _OPEN:
-            return _UNAUTHORIZED
+            return _UNAUTHORIZED_IN_QUERY if scope["path"] in _TOKEN_IN_QUERY else _UNAUTHORIZED
         if scope["method"] == "POST" and len(self.under_way) >= self._settings.capacity:
             return FULL
         return None
@@ -117,7 +123,7 @@ class Guard:
             given = b""
         if not given and scope["path"] in _TOKEN_IN_QUERY:
             # OpenRLHF's client can send no header.
-            given = parse_qs(scope["query_string"]).get(b"token", [b""])[-1]
+            return any(hmac.compare_digest(one.strip(), self._token) for one in _in_query(scope["query_string"]))
         return hmac.compare_digest(given.strip(), self._token)
 
     async def _let_in(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
@@ -228,3 +234,12 @@ async def _left(receive: Receive) -> None:
 def _declared(scope: Scope) -> int:
     length = dict(scope["headers"]).get(b"content-length", b"0")
     return int(length) if length.isdigit() else 0
+
+
+def _in_query(query: bytes) -> list[bytes]:
+    """What may be meant as the token: people write it as it is, with `+` and `&`, and clients escape it, or not."""
+    begin = query.find(b"token=")
+    if begin < 0:
+        return []
+    written = query[begin + len(b"token=") :]
+    return [written, unquote_to_bytes(written), parse_qs(query).get(b"token", [b""])[-1]]

@@ -26,6 +26,7 @@ from typing import Any
 
 from rrm_plugin.errors import ConfigError, MissingExtraError
 from rrm_plugin.reward import RRMJudge
+from rrm_plugin.service.announcing import announce
 from rrm_plugin.service.desk import Desk
 from rrm_plugin.service.guard import Guard
 from rrm_plugin.service.settings import ServiceSettings
@@ -92,21 +93,28 @@ class Service:
         host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
         return f"http://{host}:{self._socket.getsockname()[1]}"
 
-    async def serve(self, ready: Callable[[str], None] = lambda _: None) -> None:
+    async def serve(
+        self, ready: Callable[[str], None] = lambda _: None, tell: Callable[[str], None] | None = None
+    ) -> None:
         """Answers requests until it is stopped.
 
         Args:
             ready: told the address when requests are answered.
+            tell: told then whether the judge answers, and when it does at last; see `announcing.py`.
         """
         serving = asyncio.ensure_future(self._server.serve([self._socket]))
+        announcing: asyncio.Task[None] | None = None
         try:
             while not self._server.started and not serving.done():
                 await asyncio.sleep(0.005)
             if self._server.started:
                 logger.info("the judge service listens at %s", self.url)
                 ready(self.url)
+                announcing = None if tell is None else asyncio.ensure_future(announce(self.desk, tell))
             await serving
         finally:
+            if announcing is not None:
+                announcing.cancel()
             self._socket.close()
             await self.desk.close()
 
@@ -168,12 +176,14 @@ def run(
     *,
     tokenizer: Any = None,
     ready: Callable[[str], None] = lambda _: None,
+    tell: Callable[[str], None] | None = None,
 ) -> None:
     """Serves until SIGTERM or SIGINT; a second one ends it at once.
 
     Args:
         judge, settings, tokenizer: see `Service`.
         ready: told the address when requests are answered.
+        tell: told then whether the judge answers.
 
     Raises:
         MissingExtraError, ConfigError: see `Service`.
@@ -181,10 +191,10 @@ def run(
     _raise_file_limit(2 * settings.capacity + 1024)
     service = Service(judge, settings, tokenizer=tokenizer)
     _collect_less()
-    asyncio.run(_until_told(service, ready))
+    asyncio.run(_until_told(service, ready, tell))
 
 
-async def _until_told(service: Service, ready: Callable[[str], None]) -> None:
+async def _until_told(service: Service, ready: Callable[[str], None], tell: Callable[[str], None] | None) -> None:
     loop = asyncio.get_running_loop()
     judge = service.desk.judge
     stops: set[asyncio.Task[None]] = set()
@@ -198,7 +208,7 @@ async def _until_told(service: Service, ready: Callable[[str], None]) -> None:
     # Not the loop's own way to take signals, which Windows does not have.
     before = {number: signal.signal(number, told) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        await judge.on_loop(service.serve(ready))
+        await judge.on_loop(service.serve(ready, tell))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -20,12 +20,13 @@ def serve(*options, **environment):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_one_line_says_where_it_is_and_a_signal_ends_it(number, tmp_path):
+def test_two_lines_say_where_it_is_and_how_its_judge_is_and_a_signal_ends_it(number, tmp_path):
     config = tmp_path / "judge.yaml"
     config.write_text("engine: scripted:longer\ngate: {size: 2, deadline: 0.2}\n")
     with Served("--config", str(config), "--port", "0") as served:
         url = served.url()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+", url)
+        assert served.process.stdout.readline() == "The judge scripted:longer is in this process.\n"
         # Without its sibling a member is judged at the deadline of the file.
         member = {"key": "g", "prompt": "?", "response": "a"}
         assert asked(url, "/v1/cohort", member)[1]["closing"] == "deadline"

@@ -74,6 +74,7 @@ class Model:
         self.asked: Counter[str] = Counter()
         """Requests that came, by what they held."""
         self.answered: Counter[str] = Counter()
+        self.models = ["judge"]
         self.behaviour: Callable[[], Any] | None = None
         """Awaited before each answer; what it returns, if anything, is the answer."""
         self._script = NAMED_SCRIPTS[script]
@@ -120,7 +121,7 @@ class Model:
         self.port = self._runner.addresses[0][1]
 
     async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"data": [{"id": "judge"}]})
+        return web.json_response({"data": [{"id": name} for name in self.models]})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()

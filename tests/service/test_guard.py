@@ -7,6 +7,7 @@ import contextlib
 import logging
 import threading
 import time
+from urllib.parse import quote
 
 import aiohttp
 import pytest
@@ -69,6 +70,21 @@ def test_openrlhf_may_bring_it_in_the_query_and_nobody_else(judge, caplog):
         assert asked(url, f"/v1/compare?token={TOKEN.replace(' ', '%20')}", PAIR)[0] == 401
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith("aiohttp")]
     assert not any("secret" in message for message in ours)
+
+
+@pytest.mark.parametrize(
+    "token", ["a+secret+with+pluses", "ends in equals, 12==", "ampersand&token=secret", "50%41secret?/;# and more"]
+)
+def test_a_token_in_the_query_may_have_any_character(judge, token):
+    with service(judge, token=token, group_size=1) as url:
+        assert asked(url, f"/get_reward?token={quote(token, safe='')}", REWARD)[0] == 200
+        if not set(token) & set("#%"):
+            assert asked(url, f"/get_reward?token={token}", REWARD)[0] == 200
+        status, body, _ = asked(url, "/get_reward?token=wrong", REWARD)
+        assert status == 401 and "%23" in body["error"]["message"]
+        for part in ("", token[:-1], token + "x"):
+            assert asked(url, f"/get_reward?token={quote(part, safe='')}", REWARD)[0] == 401
+        assert asked(url, "/get_reward", REWARD)[0] == 401
 
 
 def test_a_large_body_is_refused_and_its_client_is_told(judge):

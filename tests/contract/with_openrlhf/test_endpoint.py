@@ -151,8 +151,8 @@ PREPARED = "import sys, rrm_plugin.cli, rrm_plugin.service.app; sys.stdin.readli
 
 
 class Served:
-    """`rrm serve` as a process of its own, to be killed. Its libraries are loaded before it is told to begin: the client
-    gives it four seconds, and on a busy machine they take longer.
+    """`rrm serve` as a process of its own, to be killed. Its libraries are loaded before it is told to begin:
+    OpenRLHF's client gives it four seconds, and on a busy machine they take longer.
     """
 
     def __init__(self, port):
