@@ -11,6 +11,7 @@ import click
 
 from rrm_plugin.cli.options import judge_options, judge_settings, plain_errors
 from rrm_plugin.cli.output import json_line
+from rrm_plugin.config import read_judge_settings
 from rrm_plugin.doctor import Finding, Status, check_flags, check_installation, check_judge, check_settings
 from rrm_plugin.doctor.findings import failed
 from rrm_plugin.doctor.installation import HOSTS
@@ -59,8 +60,11 @@ def _of_judge(options: dict[str, Any], group_size: int | None) -> Sequence[Findi
     try:
         settings = judge_settings(options)
         # A recorded verdict would hide a server that is gone.
+        gate = read_judge_settings(options["config"])[1] if options["config"] else {}
         with RRMJudge(**{name: value for name, value in settings.items() if name not in ("ledger", "gate")}) as judge:
-            return check_judge(judge, group_size or judge.num_generations)
+            return check_judge(
+                judge, group_size or judge.num_generations, gate.get("deadline", 600.0) if gate else None
+            )
     except RRMError as error:
         return [failed("the judge", str(error), "correct the settings; docs/troubleshooting.md goes by message")]
 

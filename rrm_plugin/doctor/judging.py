@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
@@ -22,6 +22,9 @@ __all__ = ["OPENRLHF_LIMIT", "check_judge", "check_settings"]
 
 OPENRLHF_LIMIT = 180.0
 """Seconds after which OpenRLHF's HTTP client gives up."""
+
+PROBE_SECONDS = 10.0
+"""For a server to answer at all."""
 
 PROBES = (("37+85=?", "122", "112"), ("48+27=?", "65", "75"), ("12+34=?", "46", "47"))
 RIGHT = (Verdict.FIRST, Verdict.SECOND, Verdict.FIRST)
@@ -68,21 +71,41 @@ def check_settings(path: str | None) -> list[Finding]:
     return findings
 
 
-def check_judge(judge: RRMJudge, group_size: int | None = None) -> list[Finding]:
-    """Findings on a judge that is asked: six calls.
+def check_judge(judge: RRMJudge, group_size: int | None = None, deadline: float | None = None) -> list[Finding]:
+    """Findings on a judge that is asked: six calls, where its server answers at all.
 
     Args:
         group_size: responses to a prompt in the run; with it the time that a group takes is looked at too.
+        deadline: of the gate, in seconds, where the host has one.
 
     Raises:
         ConfigError: a setting cannot work.
     """
+    servers = judge.run_on_loop(_servers(judge))
+    findings = _of_servers(servers)
+    if servers and all(servers.values()):
+        # Its calls would only wait, for a server that may be back.
+        return findings
     probes = judge.run_on_loop(_asked(judge))
     decided = [probe for probe in probes if probe.judgement.verdict is not None]
-    findings = [_of_answers(probes), *([_of_quality(decided)] if decided else [])]
+    findings += [_of_answers(probes), *([_of_quality(decided)] if decided else [])]
     if group_size is not None:
-        findings += _of_groups(judge, group_size, [probe.judgement for probe in probes])
+        findings += _of_groups(judge, group_size, [probe.judgement for probe in probes], deadline)
     return findings
+
+
+async def _servers(judge: RRMJudge) -> Mapping[str, str]:
+    """For each of the engine's servers what is wrong with it; nothing for an engine in this process."""
+    probe = getattr(judge.tournament.judge.engine, "probe", None)
+    return {} if probe is None else await probe(PROBE_SECONDS)
+
+
+def _of_servers(servers: Mapping[str, str]) -> list[Finding]:
+    silent = {server: error for server, error in servers.items() if error}
+    if not silent:
+        return [fine("the judge's server", f"{server} answers") for server in servers]
+    verdict = failed if len(silent) == len(servers) else warned
+    return [verdict("the judge's server", error, ADVICE[Reason.UNREACHABLE]) for error in silent.values()]
 
 
 async def _asked(judge: RRMJudge) -> list[_Probe]:
@@ -128,7 +151,7 @@ def _of_quality(decided: Sequence[_Probe]) -> Finding:
     return fine(subject, f"{right} of {total} sums judged right, in both orders")
 
 
-def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement]) -> list[Finding]:
+def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement], deadline: float | None) -> list[Finding]:
     tournament = judge.tournament
     if size < 2 and not tournament.schedule.needs_reference:
         return [failed("the group", "one response has nothing to be compared with", "raise the responses per prompt")]
@@ -138,6 +161,15 @@ def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement]) -> l
     longest = max((judgement.usage.seconds for judgement in judgements), default=0.0)
     told = f"{size} responses take up to {calls} judge calls; the longest of the calls above took {longest:.1f} s"
     findings = [fine("the group", told)]
+    if deadline is not None and longest > deadline:
+        findings.append(
+            warned(
+                "the deadline",
+                f"one call took {longest:.1f} s, and the gate's is {deadline:g} s: in OpenRLHF a reply is answered without "
+                "a reward after twice that",
+                "raise deadline under gate, lower max_tokens, or give the judge more GPUs",
+            )
+        )
     if longest > OPENRLHF_LIMIT / 2:
         findings.append(
             warned(

@@ -165,6 +165,36 @@ def test_a_prompt_that_is_twice_in_a_colocated_batch_is_cut_into_groups(judge, c
     assert "the prompt is in the batch more than once" in caplog.text
 
 
+def test_rows_that_reach_another_node_late_are_waited_for(judge):
+    async def play():
+        batches = Batches(Gate(judge, deadline=60), size=4, quiet=0.1)
+        early = [asyncio.ensure_future(batches.join(row("x" * length))) for length in (1, 2, 3)]
+        await asyncio.sleep(0.3)
+        assert not any(task.done() for task in early)
+        return await asyncio.gather(*early, batches.join(row("xxxx")))
+
+    assert [one.members for one in asyncio.run(play())] == [4] * 4
+
+
+def test_rows_that_never_come_are_waited_for_ten_times_as_long_and_said(judge, caplog):
+    async def play():
+        batches = Batches(Gate(judge, deadline=60), size=4, quiet=0.01)
+        return await asyncio.gather(*(batches.join(row("x" * length)) for length in (1, 2, 3)))
+
+    with caplog.at_level(logging.WARNING):
+        assert [one.members for one in asyncio.run(play())] == [3] * 3
+    assert "of 1 of 1 prompts fewer than 4 responses came" in caplog.text and "raise quiet" in caplog.text
+
+
+def test_a_validation_is_not_held_up(judge, caplog):
+    async def play():
+        batches = Batches(Gate(judge, deadline=60), size=4, quiet=0.01)
+        return await asyncio.gather(*(batches.join(row("a", key=str(prompt))) for prompt in range(5)))
+
+    assert [one.members for one in asyncio.run(play())] == [1] * 5
+    assert "in part" not in caplog.text
+
+
 def test_a_batch_after_another_has_groups_of_its_own(judge):
     async def play():
         batches = Batches(Gate(judge, deadline=60), size=2, quiet=0.02)

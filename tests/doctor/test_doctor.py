@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import time
 
 import pytest
 from click.testing import CliRunner
@@ -15,7 +16,9 @@ from rrm_plugin.doctor import Status, check_flags, check_installation, check_jud
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.types import Reason
+from tests.engines.local_servers import dead_url
 from tests.house.source import ROOT
+from tests.service.services import Model
 
 
 def statuses(findings):
@@ -280,6 +283,35 @@ def test_verl_trainers_that_do_not_wait_have_more_in_flight(tmp_path):
 def test_two_looks_cost_twice_the_calls():
     with RRMJudge(engine=ScriptedEngine(right_answer), first_tokens=100) as judge:
         assert "96 judge calls" in check_judge(judge, group_size=8)[-1].told
+
+
+def test_a_judge_too_slow_for_the_deadline():
+    async def slow(messages):
+        await asyncio.sleep(0.02)
+        return right_answer(messages)
+
+    with RRMJudge(engine=ScriptedEngine(slow)) as judge:
+        found = statuses(check_judge(judge, group_size=4, deadline=0.01))
+        assert found["the deadline"] is Status.WARNING
+        assert "the deadline" not in statuses(check_judge(judge, group_size=4, deadline=60.0))
+
+
+def test_servers_that_do_not_answer_are_named_and_not_waited_for():
+    dead = dead_url()
+    began = time.monotonic()
+    with RRMJudge(engine=dead, model="judge") as judge:
+        (finding,) = check_judge(judge)
+    assert finding.status is Status.FAILED and dead in finding.told and "start the server" in finding.advice
+    assert time.monotonic() - began < 10
+    model = Model("longer")
+    try:
+        with RRMJudge(engine=[dead, model.url], model="judge") as judge:
+            findings = check_judge(judge)
+    finally:
+        model.close()
+    assert (
+        findings[0].status is Status.WARNING and dead in findings[0].told and "calls gave a verdict" in findings[1].told
+    )
 
 
 def test_the_judge_is_asked_inside_a_running_loop_too():

@@ -70,7 +70,7 @@ class Broker:
         except TypeError as error:
             raise ConfigError(f"gate must hold settings of a gate: {error}") from error
         self._size = self._gate.size or settings.size
-        self._batches = Batches(self._gate, size=self._size, quiet=quiet)
+        self._batches = Batches(self._gate, size=self._size, quiet=quiet, validation_size=settings.validation_size)
         self._validation = validation or ValidationPrompts()
         if settings.starving:
             logger.warning("%s", settings.starving)
