@@ -61,10 +61,9 @@ def _of_judge(options: dict[str, Any], group_size: int | None) -> Sequence[Findi
         settings = judge_settings(options)
         # A recorded verdict would hide a server that is gone.
         gate = read_judge_settings(options["config"])[1] if options["config"] else {}
+        deadline = gate.get("deadline", 600.0) if gate else None
         with RRMJudge(**{name: value for name, value in settings.items() if name not in ("ledger", "gate")}) as judge:
-            return check_judge(
-                judge, group_size or judge.num_generations, gate.get("deadline", 600.0) if gate else None
-            )
+            return check_judge(judge, group_size or judge.num_generations, deadline)
     except RRMError as error:
         return [failed("the judge", str(error), "correct the settings; docs/troubleshooting.md goes by message")]
 

@@ -165,8 +165,8 @@ def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement], dead
         findings.append(
             warned(
                 "the deadline",
-                f"one call took {longest:.1f} s, and the gate's is {deadline:g} s: in OpenRLHF a reply is answered without "
-                "a reward after twice that",
+                f"one call took {longest:.1f} s, and the gate's is {deadline:g} s: in OpenRLHF a reply is answered "
+                "without a reward after twice that",
                 "raise deadline under gate, lower max_tokens, or give the judge more GPUs",
             )
         )

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import time
 import weakref
@@ -35,6 +36,11 @@ from rrm_plugin.service.wire import encode, judgement_from, outcome_from, scores
 from rrm_plugin.types import Judgement, Prompt, Response, Scores
 
 __all__ = ["ServiceClient"]
+
+logger = logging.getLogger(__name__)
+
+_NEWS = 2.0
+"""Seconds of failing after which the log is told, so that a wrong address is not waited for in silence."""
 
 _AGAIN = (408, 429, 500, 502, 503, 504)
 _FINAL = ("budget_spent", "config_error", "internal")
@@ -73,6 +79,7 @@ class ServiceClient:
         self._retry_for = number("retry_for", retry_for, least=0)
         self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
         self._random = random.Random()
+        self._warned = False
         self._start()
 
     def compare(self, prompt: Prompt, first: Response, second: Response, *, both_orders: bool = False) -> Judgement:
@@ -218,6 +225,7 @@ class ServiceClient:
             try:
                 status, found, wait = await self._ask("POST", path, body, timeout or self._timeout)
                 if status == 200:
+                    self._warned = False
                     return found
                 error = _error(found, status)
             except ServiceError as lost:
@@ -227,6 +235,9 @@ class ServiceClient:
             failed_at = now if failed_at is None else failed_at
             if not _passes(error) or now + wait - failed_at >= self._retry_for:
                 raise error
+            if now - failed_at >= _NEWS and not self._warned:
+                self._warned = True
+                logger.warning("%s; tried again for up to %g s", error, self._retry_for)
             await asyncio.sleep(wait + self._random.uniform(0.5, 1.0) * pause)
             pause = min(_LONGEST_PAUSE, 2 * pause)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import multiprocessing
 import os
 import pickle
@@ -169,6 +171,20 @@ def test_what_does_not_pass_is_not_and_has_its_own_error(final, kind, reason):
     assert calls == 1 and type(error) is kind and f"it is {final[1]}" in str(error)
     assert reason is None or error.reason is reason
     assert type(pickle.loads(pickle.dumps(error))) is kind
+
+
+def test_a_wrong_address_is_not_waited_for_in_silence(monkeypatch, caplog):
+    monkeypatch.setattr("rrm_plugin.service.client._NEWS", 0.05)
+    client = ServiceClient(dead_url(), retry_for=0.4)
+
+    async def play():
+        with contextlib.suppress(ServiceError):
+            await asyncio.gather(*(client.acompare("Why?", "a", "b") for _ in range(20)))
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(play())
+    assert caplog.text.count("no answer from the judge service at http://127.0.0.1") == 1
+    assert "for up to 0.4 s" in caplog.text
 
 
 def test_it_gives_up_in_the_end():

@@ -26,11 +26,13 @@ logger = logging.getLogger(__name__)
 
 NAMESPACE = "rrm_plugin"
 NAME = "broker"
-RESTARTS = 5
-"""Times that one member is brought again before it is given up."""
+PATIENCE = 180.0
+"""Seconds for which a member is brought again before it is given up: Ray takes up to a minute to see that a node is gone,
+and finds the dead broker by its name until then.
+"""
 
-PAUSE = 0.5
-"""Seconds before the first of them; each further one waits twice as long."""
+PAUSE, LONGEST_PAUSE = 0.5, 10.0
+"""Seconds before it is brought again the first time, doubled each time, and at most."""
 
 ROUND = 30.0
 """Seconds between two looks after the workers."""
@@ -74,8 +76,10 @@ class Rendezvous:
             ConfigError: a setting of the judge cannot work.
         """
         began = time.perf_counter()
-        for restart in range(RESTARTS + 1):
-            actor = self._broker()
+        lost_at: float | None = None
+        pause = PAUSE
+        while True:
+            actor, brought = self._broker(), time.perf_counter()
             try:
                 return await actor.join.remote(row)
             except RayActorError as error:
@@ -86,9 +90,15 @@ class Rendezvous:
             except Exception:
                 logger.exception("a response could not be judged, and gets 0")
                 break
-            await asyncio.sleep(PAUSE * 2**restart)
-        else:
-            logger.error("the broker of groups died %d times; a response is unscored, and gets 0", RESTARTS + 1)
+            now = time.perf_counter()
+            if lost_at is None or now - brought > PATIENCE:
+                # It lived for long meanwhile, so this is another death.
+                lost_at, pause = now, PAUSE
+            if now - lost_at > PATIENCE:
+                logger.error("no broker of groups has lived for %g s; a response is unscored, and gets 0", PATIENCE)
+                break
+            await asyncio.sleep(pause)
+            pause = min(LONGEST_PAUSE, 2 * pause)
         return answer_of(None, time.perf_counter() - began, self._settings.judge.get("name", "rrm"))
 
     def _broker(self) -> Any:

@@ -137,6 +137,36 @@ def test_a_judge_behind_a_server_answers_over_http(executor, engine_with, ask, t
     assert [output["reward"] for output in outputs] == pytest.approx(offline.values) and requests == 24
 
 
+@pytest.mark.slow
+def test_a_judges_server_that_is_down_for_5_seconds_costs_no_verdict(executor, engine_with, ask, tokenizer):
+    """With the engine's own settings: it is closed in the middle of a group, and opened again on the same port."""
+    answered = asyncio.Event()
+
+    async def answer(request, body):
+        answered.set()
+        return chat(LONGER._reply(body["messages"]))
+
+    async def run():
+        async with serve(answer) as server:
+            port = int(server.url.rpartition(":")[2].removesuffix("/v1"))
+            made = executor(server.url, model="judge", concurrency=2)
+            outputs = asyncio.ensure_future(
+                engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE)
+            )
+            await answered.wait()
+        await asyncio.sleep(5.0)
+        async with serve(answer, port):
+            outputs = await outputs
+            await asyncio.to_thread(made.gate.judge.close)
+        return outputs
+
+    outputs = asyncio.run(run())
+    with RRMJudge(engine=LONGER, **SETTINGS) as judge:
+        offline = judge.score("why red", [reply_of(output, tokenizer) for output in outputs])
+    assert [output["reward"] for output in outputs] == pytest.approx(offline.values)
+    assert {output["extra_logs"]["rrm_no_verdict"] for output in outputs} == {0.0}
+
+
 async def siblings(made, engine, asked, count=SIZE):
     """Each sibling on its own, as `generate_responses` starts them, so that one may fail without the others."""
     return [asyncio.ensure_future(made.execute(**asked, llm_engine=engine)) for _ in range(count)]

@@ -1,0 +1,72 @@
+"""A run on two nodes, in a process of its own: Ray's own nodes, all on this machine. Prints what came of it as JSON.
+
+    python -m tests.contract.with_verl.two_nodes MODEL FOLDER
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.cluster_utils import Cluster
+from transformers import AutoTokenizer
+
+from tests.contract.with_verl.policy_runs import (
+    Run,
+    bring,
+    in_any_order,
+    kill_broker,
+    reward_loop,
+    until,
+    write_settings,
+)
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def node_of(actor: Any) -> str:
+    return ray.get(actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
+
+
+def whole_groups(run: Run) -> list[list[float]]:
+    answers = asyncio.run(in_any_order(run, range(8), 8))
+    return [[answers[group, index][0] for index in range(8)] for group in range(8)]
+
+
+async def node_lost(run: Run, here: list[Any], there: list[Any], cluster: Cluster, node: Any) -> Any:
+    """The broker is made on the other node, which is killed when six of eight members have come."""
+    await bring(run, 98, workers=there)
+    home = await asyncio.to_thread(node_of, run.broker())
+    waiting = [asyncio.ensure_future(bring(run, 99, [index], workers=here)) for index in range(6)]
+    await until(run, "members", 6)
+    await asyncio.to_thread(cluster.remove_node, node, False)
+    rest = await bring(run, 99, [6, 7], workers=here)
+    return [*(answers[0] for answers in await asyncio.gather(*waiting)), *rest], home
+
+
+def main(model: str, folder: Path) -> None:
+    settings = folder / "judge.json"
+    write_settings(settings, gate={"deadline": 300.0})
+    os.environ |= {"RRM_CONFIG": str(settings), "PYTHONPATH": str(ROOT), "TRANSFORMERS_VERBOSITY": "error"}
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
+    node = cluster.add_node(num_cpus=4)
+    ray.init(address=cluster.address, namespace="test", log_to_driver=False)
+    with reward_loop(model, AutoTokenizer.from_pretrained(model), workers=4) as run:
+        nodes = [node_of(worker) for worker in run.workers]
+        other = node.node_id
+        here = [worker for worker, where in zip(run.workers, nodes, strict=True) if where != other]
+        there = [worker for worker, where in zip(run.workers, nodes, strict=True) if where == other]
+        told: dict[str, Any] = {"nodes": len(set(nodes)), "groups": whole_groups(run)}
+        kill_broker()
+        answers, home = asyncio.run(node_lost(run, here, there, cluster, node))
+        told |= {"home": home, "other": other, "now": node_of(run.broker()), "survivors": answers}
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))
