@@ -27,8 +27,8 @@ logger = logging.getLogger(__name__)
 NAMESPACE = "rrm_plugin"
 NAME = "broker"
 PATIENCE = 180.0
-"""Seconds for which a member is brought again before it is given up: Ray takes up to a minute to see that a node is gone,
-and finds the dead broker by its name until then.
+"""Seconds for which a member is brought again before it is given up: Ray takes up to a minute to see that a node is
+gone, and finds the dead broker by its name until then.
 """
 
 PAUSE, LONGEST_PAUSE = 0.5, 10.0

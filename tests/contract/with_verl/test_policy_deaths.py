@@ -56,6 +56,32 @@ def test_a_worker_that_is_killed_takes_no_group_with_it(run):
     assert all(isinstance(error, ray.exceptions.RayActorError) for error in lost), "verl's own calls, which are gone"
 
 
+def test_a_response_gets_a_number_where_no_broker_lives(monkeypatch):
+    """It is brought again for as long as Ray may need, not for a number of times."""
+    from rrm_plugin.adapters.verl import rendezvous
+    from rrm_plugin.adapters.verl.settings import PolicySettings
+
+    class Dead:
+        brought = 0
+
+        @property
+        def join(self):
+            return self
+
+        async def remote(self, row):
+            Dead.brought += 1
+            raise ray.exceptions.RayActorError
+
+    monkeypatch.setattr(rendezvous, "PATIENCE", 0.3)
+    monkeypatch.setattr(rendezvous, "PAUSE", 0.001)
+    settings = PolicySettings(judge={"engine": "scripted:first"}, size=2, validation_size=1, workers=2, in_flight=4)
+    meeting = rendezvous.Rendezvous(settings)
+    monkeypatch.setattr(meeting, "_broker", Dead)
+    answer = asyncio.run(meeting.join(None))
+    assert answer["reward_score"] == 0.0 and answer["reward_extra_info"]["rrm_failed"] == 1.0
+    assert Dead.brought > 5
+
+
 def test_the_broker_ends_with_the_last_worker(run):
     """It outlives the worker that made it, but not the run."""
     from rrm_plugin.adapters.verl import rendezvous
