@@ -150,9 +150,7 @@ def test_a_judges_server_that_is_down_for_5_seconds_costs_no_verdict(executor, e
         async with serve(answer) as server:
             port = int(server.url.rpartition(":")[2].removesuffix("/v1"))
             made = executor(server.url, model="judge", concurrency=2)
-            outputs = asyncio.ensure_future(
-                engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE)
-            )
+            outputs = asyncio.ensure_future(engine_with(made).generate_responses(**ask("why red"), num_samples=SIZE))
             await answered.wait()
         await asyncio.sleep(5.0)
         async with serve(answer, port):

@@ -1,6 +1,6 @@
 """A run on two nodes, in a process of its own: Ray's own nodes, all on this machine. Prints what came of it as JSON.
 
-    python -m tests.contract.with_verl.two_nodes MODEL FOLDER
+python -m tests.contract.with_verl.two_nodes MODEL FOLDER
 """
 
 from __future__ import annotations
