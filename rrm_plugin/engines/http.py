@@ -118,6 +118,7 @@ class HttpEngine:
             timeout=self._timeout,
             retry_for=number("retry_for", retry_for, least=0),
             backoff=number("backoff", backoff, above=0),
+            slack=30.0 + self._connect_timeout,
         )
         self._headers = _checked_headers(headers or {})
         self._extra = _checked_extra(extra_body or {})
@@ -327,26 +328,22 @@ class HttpEngine:
             raise self._final(known, servers, None)
         began = now = servers.clock()
         trouble: Trouble | None = None
-        servers.begun()
-        try:
-            while True:
-                server = servers.choose()
-                server.in_flight += 1
-                try:
-                    left = max(0.001, began + self._timeout - now)
-                    result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
-                except Failure as failure:
-                    trouble = trouble or Trouble(self._patience, servers, began)
-                    pause = self._after(client, server, self._understood(failure), trouble, now)
-                else:
-                    self._succeeded(client, server)
-                    return result
-                finally:
-                    server.in_flight -= 1
-                await asyncio.sleep(pause)
-                now = servers.clock()
-        finally:
-            servers.calls -= 1
+        while True:
+            server = servers.choose()
+            server.in_flight += 1
+            try:
+                left = max(0.001, began + self._timeout - now)
+                result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
+            except Failure as failure:
+                trouble = trouble or Trouble(self._patience, servers, began)
+                pause = self._after(client, server, self._understood(failure), trouble, now)
+            else:
+                self._succeeded(client, server)
+                return result
+            finally:
+                server.in_flight -= 1
+            await asyncio.sleep(pause)
+            now = servers.clock()
 
     def _understood(self, failure: Failure) -> Failure:
         """What an attempt failed with, for engines that know more of their server's errors."""
@@ -380,7 +377,7 @@ class HttpEngine:
         elif failure.at_fault:
             servers.failed(server, began)
         if failure.error.retryable:
-            servers.unanswered(server, failure)
+            servers.unanswered(server, failure, began)
             self._tell_of_silence(client, failure)
 
     def _tell_of_silence(self, client: _Client, failure: Failure) -> None:

@@ -47,12 +47,14 @@ class Patience:
             is asked once.
         backoff: seconds; the pause before a retry is drawn from 0 to this, doubled with each attempt.
         first_answer: seconds for which a server is tried that has never answered; at most the others.
+        slack: seconds by which the next failure may come later than the pause before it, if nothing was well meanwhile.
     """
 
     timeout: float
     retry_for: float
     backoff: float
     first_answer: float = _FIRST_ANSWER
+    slack: float = 30.0
 
     def limit(self, failure: Failure, servers: Servers) -> float:
         """Seconds that may pass without a good answer, where this is how the last attempt went."""
@@ -119,6 +121,7 @@ class Trouble:
         pause = wait + draw.uniform(0.0, self.backoff) if elsewhere > 0 else 0.0
         now = self._servers.clock()
         since = self._servers.silent_since
+        self._servers.expect_next(pause + self._patience.slack)
         if now + pause >= self._deadline:
             # Those after this one would only wait through the same silence.
             self._servers.given_up |= since is not None and since <= self._failed_at

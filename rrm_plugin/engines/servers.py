@@ -17,6 +17,7 @@ from yarl import URL
 
 from rrm_plugin.engines.wire import Failure
 from rrm_plugin.errors import ConfigError
+from rrm_plugin.types import Reason
 
 __all__ = ["Server", "Servers", "base_url"]
 
@@ -108,8 +109,7 @@ class Servers:
         """Since when none of them has given a good answer; None where one may."""
         self.given_up = False
         """Whether calls have been given up in this silence."""
-        self.calls = 0
-        """Under way, pauses between their attempts included."""
+        self._same_until = -math.inf
         self.last_failure: tuple[Failure, float] | None = None
         """What the last failed attempt met, and when."""
         self._cooldown = cooldown
@@ -142,14 +142,6 @@ class Servers:
         others = (max(0.0, other.aside_until - now) for other in self.all if other is not server)
         return min(others, default=math.inf)
 
-    def begun(self) -> None:
-        """A call begins. After a time without any call it begins anew, as the end of the last silence was not seen."""
-        if not self.calls and self.silent_since is not None and not self.given_up:
-            self.silent_since = None
-            for server in self.all:
-                server.failing_since = None
-        self.calls += 1
-
     def succeeded(self, server: Server) -> None:
         """The server is well."""
         server.failures = 0
@@ -158,14 +150,29 @@ class Servers:
         self.given_up = False
         self.answered_at = self.clock()
 
-    def unanswered(self, server: Server, failure: Failure) -> None:
-        """The server gave no good answer, for reasons that may pass."""
+    def unanswered(self, server: Server, failure: Failure, began: float) -> None:
+        """The server gave no good answer, for reasons that may pass.
+
+        A failure long after the one before begins another silence: meanwhile nobody asked, or long calls were under way
+        and did not fail.
+
+        Args:
+            began: when the attempt did, all of which a timeout was silence.
+        """
         now = self.clock()
         self.last_failure = failure, now
+        if not self.given_up and (began if failure.error.reason is Reason.TIMEOUT else now) > self._same_until:
+            self.silent_since = None
+            for each in self.all:
+                each.failing_since = None
         if server.failing_since is None:
             server.failing_since = now
             begun = [each.failing_since for each in self.all if each.failing_since is not None]
             self.silent_since = max(begun) if len(begun) == len(self.all) else None
+
+    def expect_next(self, seconds: float) -> None:
+        """A failure within this time belongs to the same silence."""
+        self._same_until = max(self._same_until, self.clock() + seconds)
 
     def failed(self, server: Server, began: float | None = None) -> None:
         """The server is put aside, for longer each time.

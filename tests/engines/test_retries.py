@@ -332,6 +332,26 @@ def test_a_silence_whose_end_nobody_saw_is_not_held_against_later_calls():
     hastily(play)
 
 
+@pytest.mark.parametrize("failure", [lost(), answered(503)])
+def test_moments_of_trouble_between_long_calls_are_not_one_silence(failure):
+    """Thinking takes longer than `retry_for`, so that no answer comes between them, and the server is well."""
+    moments = (0.0, 60.0, 330.0)
+
+    async def play() -> None:
+        server = Played(*((at, at + 0.5, failure) for at in moments), seconds=350.3)
+        judge = playing(server, timeout=3600.0)
+
+        async def later(at: float) -> Counter[str]:
+            await asyncio.sleep(at)
+            return await called(judge, 50)
+
+        ends = await asyncio.gather(*(later(at + 0.1) for at in moments))
+        assert ends == [{"A": 50}] * 3 and server.asked > 300
+        await judge.close()
+
+    hastily(play)
+
+
 def test_the_log_has_two_lines_for_an_outage(caplog):
     async def play() -> None:
         judge = playing(Played((3.0, 33.0, lost())))
