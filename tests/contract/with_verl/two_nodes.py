@@ -1,4 +1,4 @@
-"""A run on two nodes, in a process of its own: Ray's own nodes, all on this machine. Prints what came of it as JSON.
+"""A run on two nodes, in a process of its own: Ray's own nodes, all on this machine. Writes told.json into FOLDER.
 
 python -m tests.contract.with_verl.two_nodes MODEL FOLDER
 """
@@ -56,7 +56,7 @@ def main(model: str, folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "include_dashboard": False})
     node = cluster.add_node(num_cpus=4)
     ray.init(address=cluster.address, namespace="test", log_to_driver=False)
-    with reward_loop(model, AutoTokenizer.from_pretrained(model), workers=4) as run:
+    with reward_loop(model, AutoTokenizer.from_pretrained(model), workers=2) as run:
         nodes = [node_of(worker) for worker in run.workers]
         other = node.node_id
         here = [worker for worker, where in zip(run.workers, nodes, strict=True) if where != other]
@@ -65,7 +65,7 @@ def main(model: str, folder: Path) -> None:
         kill_broker()
         answers, home = asyncio.run(node_lost(run, here, there, cluster, node))
         told |= {"home": home, "other": other, "now": node_of(run.broker()), "survivors": answers}
-    print(json.dumps(told))
+    (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
 
 
 if __name__ == "__main__":
