@@ -1,11 +1,13 @@
 """Every judgement on disk: what a killed run resumes from, and what a person reads afterwards.
 
 One SQLite file in write-ahead mode: several processes may write it, others may read it meanwhile, and a process killed
-at any moment leaves it whole. Two tables:
+at any moment leaves it whole. Three tables:
 
-    judgements  one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent, number
-        of the vote
-    groups      one row a scored group: prompt, responses, values, the matches played and the keys of their judgements
+    judgements     one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent,
+        number of the vote
+    groups         one row a scored group: prompt, responses, values, the matches played and the keys of their
+        judgements
+    group_numbers  what each group amounts to (`ledger_numbers.py`)
 
 A call is recorded before its judgement counts, so that none is ever paid twice. Writes of calls that finish together
 share a commit. A reply without a verdict was paid too and is kept; a failure of the engine is recorded but asked again
@@ -30,13 +32,15 @@ from pathlib import Path
 from typing import Any
 
 from rrm_plugin.errors import LedgerError
+from rrm_plugin.group_numbers import numbers_of
+from rrm_plugin.ledger_numbers import NUMBERS_SCHEMA, put_numbers
 from rrm_plugin.types import Group, Judgement, Scores
 
 __all__ = ["Ledger", "Record", "call_key"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS judgements (
@@ -47,7 +51,7 @@ CREATE TABLE IF NOT EXISTS judgements (
 CREATE TABLE IF NOT EXISTS groups (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, step INTEGER,
     prompt TEXT NOT NULL, responses TEXT NOT NULL, reference TEXT,
-    scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT);
+    scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT, lengths TEXT);
 CREATE INDEX IF NOT EXISTS groups_by_step ON groups (step);
 """
 _JUDGEMENT_COLUMNS = (
@@ -61,9 +65,10 @@ _PUT = f"""INSERT INTO judgements ({_JUDGEMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, 
 _GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine
     FROM judgements WHERE key = ? AND answered = 1"""
 _GROUP = """INSERT INTO groups
-    (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
-
+    (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error, lengths)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_SAME = """SELECT 1 FROM group_numbers JOIN groups USING (id)
+    WHERE group_numbers.name = ? AND groups.step IS ? AND matches = ? AND scores = ?"""
 
 PATIENCE = 30.0
 """Seconds to wait for another process that holds the file; after a wait in vain, less, until it is free again."""
@@ -152,10 +157,25 @@ class Ledger:
         )
         await self._ask(lambda connection: connection.execute(_PUT, row))
 
-    async def record_group(self, group: Group, scores: Scores, rewards: Sequence[float | None] | None = None) -> None:
-        """Writes a scored group with the matches that were played and the keys of their judgements."""
+    async def record_group(
+        self,
+        group: Group,
+        scores: Scores,
+        rewards: Sequence[float | None] | None = None,
+        lengths: Sequence[int] | None = None,
+    ) -> None:
+        """Writes a scored group with the matches that were played, the keys of their judgements, and its numbers.
+
+        A group with an `id` that comes out the same again, call by call, is that of a run that went on: it stays one.
+
+        Args:
+            group, scores: what was scored, and what came of it.
+            rewards: what a trainer got.
+            lengths: of each response in tokens, where they are known.
+        """
+        created = time.time()
         row = (
-            time.time(),
+            created,
             _storable(group.id),
             group.step,
             _json(group.prompt),
@@ -166,8 +186,18 @@ class Ledger:
             _json([_played(judgement) for judgement in scores.judgements]),
             _json(dict(scores.settings)),
             scores.error,
+            None if lengths is None else _json(list(lengths)),
         )
-        await self._ask(lambda connection: connection.execute(_GROUP, row))
+        numbers = numbers_of(group, scores, lengths)
+
+        def write(connection: sqlite3.Connection) -> None:
+            known = (row[1], group.step, row[8], row[6])
+            if group.id and connection.execute(_SAME, known).fetchone() is not None:
+                return
+            number = connection.execute(_GROUP, row).lastrowid
+            put_numbers(connection, number or 0, created, row[1], group.step, numbers)
+
+        await self._ask(write)
 
     def close(self) -> None:
         """Writes what is waiting and closes the file; the next use opens it again."""
@@ -214,7 +244,7 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode = WAL")
     # In write-ahead mode this loses nothing when a process is killed; when the machine is, perhaps the last commits.
     connection.execute("PRAGMA synchronous = NORMAL")
-    connection.executescript(_SCHEMA)
+    connection.executescript(_SCHEMA + NUMBERS_SCHEMA)
     return connection
 
 
@@ -225,6 +255,8 @@ def _check(path: Path) -> None:
         try:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+            if int(version) < SCHEMA_VERSION:
+                _renew(connection)
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
@@ -233,6 +265,16 @@ def _check(path: Path) -> None:
         raise LedgerError(
             f"{path} was written by a newer rrm-plugin (ledger version {version}); name another file as ledger="
         )
+
+
+def _renew(connection: sqlite3.Connection) -> None:
+    """Makes a file of version 1 one of this version. The numbers of its groups are missing until they are read."""
+    connection.execute("BEGIN IMMEDIATE")
+    columns = [row[1] for row in connection.execute("PRAGMA table_info(groups)")]
+    if "lengths" not in columns:
+        connection.execute("ALTER TABLE groups ADD COLUMN lengths TEXT")
+    connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION),))
+    connection.execute("COMMIT")
 
 
 def _serve(path: Path, work: queue.SimpleQueue[_Asked | None]) -> None:

@@ -323,13 +323,13 @@ class RRMJudge:
         """
         scores = await self.tournament.score_group(group, early)
         scored = scores, self.rewards(scores, lengths)
-        await self.tournament.record([group], [scored])
+        await self.tournament.record([group], [scored], [lengths])
         return scored
 
     async def _score_shaped(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         scores = await self.tournament.score(groups)
         scored = [(one, self.rewards(one, sizes)) for one, sizes in zip(scores, lengths, strict=True)]
-        await self.tournament.record(groups, scored)
+        await self.tournament.record(groups, scored, lengths)
         return scored
 
     def _score_rows(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:

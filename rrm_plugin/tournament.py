@@ -130,13 +130,25 @@ class Tournament:
         return both if agree else replace(both, detail="the two orders disagree")
 
     async def record(
-        self, groups: Sequence[Group], scored: Sequence[tuple[Scores, Sequence[float | None] | None]]
+        self,
+        groups: Sequence[Group],
+        scored: Sequence[tuple[Scores, Sequence[float | None] | None]],
+        lengths: Sequence[Sequence[int]] | None = None,
     ) -> None:
-        """Writes scored groups into the judge's ledger, where there is one."""
+        """Writes scored groups into the judge's ledger, where there is one.
+
+        Args:
+            groups: in any number.
+            scored: of each, its scores and what a trainer gets.
+            lengths: of each, the lengths of its responses in tokens, where they are known.
+        """
         ledger = self.judge.ledger
         if ledger is None:
             return
-        writes = (ledger.record_group(group, *result) for group, result in zip(groups, scored, strict=True))
+        sizes = [None] * len(groups) if lengths is None else lengths
+        writes = (
+            ledger.record_group(group, *result, own) for group, result, own in zip(groups, scored, sizes, strict=True)
+        )
         for outcome in await asyncio.gather(*writes, return_exceptions=True):
             if isinstance(outcome, Exception):
                 logger.error("a scored group was not recorded: %s", outcome)

@@ -3,8 +3,9 @@
     judged = judge_pairs(pairs, Judging(judge=judge.tournament.judge, votes=4))
 
 As many calls are under way as the engine takes. What was asked before stands in the judge's ledger and is not paid
-again, so a killed run goes on where it was. Each call is handed out as a row with its text, for a file that `replay`
-reads. Left out: what the calls amount to (`scores.py`, `judge_reports.py`).
+again, so a killed run goes on where it was; a pair that is done is recorded there as a group. Each call is handed out
+as a row with its text, for a file that `replay` reads. Left out: what the calls amount to (`scores.py`,
+`judge_reports.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any, Literal, TypeVar
 
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.errors import ConfigError, LedgerError
+from rrm_plugin.evaluation.pair_records import record_pair
 from rrm_plugin.evaluation.scores import Call, JudgedPair, LabelledPair
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import Guarded
@@ -60,6 +62,19 @@ class Judging:
             raise ConfigError(f"votes must be a number from 1, not {self.votes!r}")
         if self.votes > 1 and self.judge.sampling.temperature == 0:
             raise ConfigError("temperature 0 gives the same reply every time: take votes=1, or a temperature above 0")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """How the judge is asked, as plain values."""
+        return {
+            "orders": self.orders,
+            "votes": self.votes,
+            "prompt": self.judge.prompt.name,
+            "engine": self.judge.engine.name,
+            "temperature": self.judge.sampling.temperature,
+            "max_tokens": self.judge.sampling.max_tokens,
+            "seed": self.seed,
+        }
 
     def shown(self, pair: LabelledPair) -> tuple[bool, ...]:
         """In which orders a pair is shown; True is the swapped one."""
@@ -112,14 +127,18 @@ def judge_pairs(
     asker = _Asker(judging)
     judged: list[JudgedPair] = []
     made: list[Call] = []
+    said: list[tuple[bool, Judgement]] = []
     try:
         for question, judgement, usage in in_order(loop, _questions(pairs, judging), asker.ask, WINDOW):
             call = _call(question, judgement, usage)
             made.append(call)
+            said.append((question.swapped, judgement))
             on_row(_row(question, call, judgement, judging.judge.prompt.name))
             if question.last:
                 judged.append(JudgedPair(pair=question.pair, calls=tuple(made)))
-                made = []
+                if judging.judge.ledger is not None:
+                    loop.run(record_pair(judging.judge.ledger, question.pair, said, judging.settings))
+                made, said = [], []
                 on_pair(judged[-1])
     finally:
         loop.close(judging.judge.engine.close())

@@ -25,6 +25,8 @@ FLOORS = {
     "shaping": 1,
     "metrics": 1,
     "notes": 1,
+    "steering": 1,
+    "group_numbers": 1,
     # 2: one judge call
     "background": 2,
     "processes": 2,
@@ -32,6 +34,7 @@ FLOORS = {
     "engines": 2,
     "miniature": 2,
     "ledger": 2,
+    "ledger_numbers": 2,
     "judge": 2,
     # 3: whole groups, and the object a user builds; "" is the package's own __init__
     "tournament": 3,
@@ -66,8 +69,9 @@ WEB = {
     "service.app": {"fastapi", "starlette"},
     "service.counters": {"prometheus_client"},
     "service.models": {"pydantic"},
+    "viewer.app": {"starlette"},
 }
-"""Modules that are made of a library of the extra "service"; whoever imports them raises MissingExtraError."""
+"""Modules that are made of a library of an extra of their own; whoever imports them raises MissingExtraError."""
 
 
 def room(dotted: str) -> str | None:

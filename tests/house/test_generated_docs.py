@@ -90,7 +90,7 @@ def test_fields_of_a_comparison_are_those_printed() -> None:
     assert first_column("data-format.md", "fields: compare") == list(json.loads(CliRunner().invoke(rrm, words).output))
 
 
-@pytest.mark.parametrize("table", ["judgements", "groups"])
+@pytest.mark.parametrize("table", ["judgements", "groups", "group_numbers"])
 def test_columns_of_the_ledger_are_those_in_the_file(ranked: Path, table: str) -> None:
     connection = sqlite3.connect(ranked / "judge.db")
     columns = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
