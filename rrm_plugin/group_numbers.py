@@ -159,7 +159,7 @@ def _decided(judgements: Sequence[Judgement], size: int) -> Iterable[tuple[int, 
         if match is None or judgement.verdict in (None, Verdict.TIE) or max(match.pair) >= size:
             continue
         pair = match.first, match.second
-        yield pair if judgement.verdict is Verdict.FIRST else pair[::-1]
+        yield pair if judgement.verdict is Verdict.FIRST else (match.second, match.first)
 
 
 def _text(flatten: Any, value: Any) -> str:

@@ -16,6 +16,7 @@ from rrm_plugin.cli.policy_data import policy_data
 from rrm_plugin.cli.rank import rank
 from rrm_plugin.cli.serve import serve
 from rrm_plugin.cli.train_data import train_data
+from rrm_plugin.cli.view import view
 
 __all__ = ["main"]
 
@@ -40,3 +41,4 @@ main.add_command(policy_data)
 main.add_command(rank)
 main.add_command(serve)
 main.add_command(train_data)
+main.add_command(view)

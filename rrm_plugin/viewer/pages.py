@@ -1,0 +1,387 @@
+"""The pages: what each shows, and its HTML.
+
+Templates escape every text that they are given. Which address a link has is the business of `Links`, so that the same
+templates make the pages of a server and the sections of an exported file. Left out: HTTP (`app.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlencode
+
+import jinja2
+
+from rrm_plugin.prompts import prompt_text
+from rrm_plugin.prompts.guards import clean
+from rrm_plugin.steering import signs
+from rrm_plugin.verdicts import split_thinking
+from rrm_plugin.viewer.differences import compare
+from rrm_plugin.viewer.played import Tournament, label
+from rrm_plugin.viewer.reading import SHOWN, Call, LedgerReader, Listing, StoredGroup, StoredMatch
+from rrm_plugin.viewer.searching import PLACES, search
+from rrm_plugin.viewer.summary import METRICS, Point, Summary
+
+__all__ = ["PAGE", "Links", "Pages", "ServerLinks", "environment"]
+
+FOLDER = Path(__file__).parent
+PAGE = 50
+"""Groups of a page."""
+STEPS = 12
+"""Steps of the table under the curves."""
+ALL = Listing()
+"""All groups, the newest first."""
+_UNKNOWN = "\u2013"
+
+_TOLD = {
+    "disagreements": ("Orders disagree", "The two orders of a pair name different winners."),
+    "upsets": ("Upsets", "A response with a low score beat one with a high score."),
+    "cycles": ("Cycles", "Three responses beat each other in a circle."),
+    "failures": ("No verdict", "Judge calls that ended without a verdict."),
+    "unscored": ("Unscored", "Responses without a score: no valid verdict was about them."),
+    "steering": (
+        "Speaks to the judge",
+        "Texts with verdict markup, instructions to the judge or praise of themselves.",
+    ),
+}
+
+
+class Links(Protocol):
+    """Addresses of pages; None where there is no such page."""
+
+    def home(self) -> str | None:
+        """Of the overview."""
+        ...
+
+    def groups(self, listing: Listing = ..., page: int = ...) -> str | None:
+        """Of a list of groups."""
+        ...
+
+    def group(self, id: int, listing: Listing = ...) -> str | None:
+        """Of a group, come to from a list."""
+        ...
+
+    def match(self, id: int, number: int, listing: Listing = ...) -> str | None:
+        """Of a match."""
+        ...
+
+    def search(self, text: str = ..., place: str = ..., before: int | None = ...) -> str | None:
+        """Of a search."""
+        ...
+
+
+class ServerLinks:
+    """Addresses on the server."""
+
+    def home(self) -> str:
+        """Of the overview."""
+        return "/"
+
+    def groups(self, listing: Listing = ALL, page: int = 1) -> str:
+        """Of a list of groups."""
+        return _address("/groups", _query(listing) | ({"page": page} if page > 1 else {}))
+
+    def group(self, id: int, listing: Listing = ALL) -> str:
+        """Of a group, come to from a list."""
+        return _address(f"/group/{id}", _query(listing))
+
+    def match(self, id: int, number: int, listing: Listing = ALL) -> str:
+        """Of a match."""
+        return _address(f"/group/{id}/match/{number}", _query(listing))
+
+    def search(self, text: str = "", place: str = "all", before: int | None = None) -> str:
+        """Of a search."""
+        asked = {"q": text, "in": "" if place == "all" else place, "before": before or ""}
+        return _address("/search", {name: value for name, value in asked.items() if value})
+
+
+class Pages:
+    """HTML of a ledger's pages.
+
+    Args:
+        reader, summary: of the ledger.
+        links: addresses of the pages.
+    """
+
+    def __init__(self, reader: LedgerReader, summary: Summary, links: Links) -> None:
+        self.reader, self.summary, self.links = reader, summary, links
+
+    def overview(self) -> dict[str, Any]:
+        """What the overview shows."""
+        self.summary.refresh()
+        points = self.summary.points()
+        newest = self.reader.groups(Listing(), 8)
+        first = self.reader.group(newest[0].id) if newest else None
+        return {
+            **self._common("Overview"),
+            "whole": self.summary.whole(),
+            "curves": self._curves(points),
+            "metrics": METRICS,
+            "points": points[::-1][:STEPS],
+            "all_points": len(points),
+            "stepped": self.summary.stepped,
+            "without_step": self.summary.without_step(),
+            "newest": newest,
+            "settings": first.settings if first else {},
+            "worth": self._worth(),
+            "last_write": self.reader.last_write(),
+        }
+
+    def groups(self, listing: Listing, page: int = 1) -> dict[str, Any]:
+        """What a list of groups shows.
+
+        Args:
+            listing: which.
+            page: from 1; one beyond the last is the last.
+        """
+        self.summary.refresh()
+        count = self.reader.count(listing)
+        pages = max(1, math.ceil(count / PAGE))
+        page = min(max(1, page), pages)
+        before, after = self.summary.neighbours(listing.step) if listing.step is not None else (None, None)
+        title = _TOLD[listing.shown][0] if listing.shown else "Groups"
+        return {
+            **self._common(title if listing.step is None else f"{title}, step {listing.step}"),
+            "listing": listing,
+            "tabs": [(key, *_TOLD.get(key, ("All", "All groups, newest first."))) for key in ("", *SHOWN)],
+            "rows": self.reader.groups(listing, PAGE, (page - 1) * PAGE),
+            "count": count,
+            "page": page,
+            "pages": pages,
+            "point": None if listing.step is None else self.summary.step(listing.step),
+            "metrics": METRICS,
+            "step_before": before,
+            "step_after": after,
+        }
+
+    def group(self, id: int, listing: Listing = ALL) -> dict[str, Any] | None:
+        """What a group's page shows; None where there is no such group."""
+        group = self.reader.group(id)
+        if group is None:
+            return None
+        played = Tournament(group)
+        before, after = self.reader.neighbours(id, listing)
+        prompt = _prompt(group.prompt)
+        rows = self.reader.rows([id])
+        return {
+            **self._common(group.name or f"Group {id}"),
+            "group": group,
+            "row": rows[0] if rows else None,
+            "played": played,
+            "listing": listing,
+            "prompt": prompt,
+            "prompt_signs": signs(prompt),
+            "reference": None if group.reference is None else _prompt(group.reference),
+            "before": before,
+            "after": after,
+            "name": functools.partial(label, size=played.size),
+        }
+
+    def match(self, id: int, number: int, listing: Listing = ALL) -> dict[str, Any] | None:
+        """What a match's page shows; None where there is no such match."""
+        group = self.reader.group(id)
+        if group is None or not 1 <= number <= len(group.matches):
+            return None
+        played, match = Tournament(group), group.matches[number - 1]
+        first, second = (self._shown(group, played, index) for index in (match.first, match.second))
+        difference = compare(clean(first), clean(second))
+        others = played.others(match)
+        return {
+            **self._common(f"Match {number} of {group.name or f'group {id}'}"),
+            "group": group,
+            "match": match,
+            "played": played,
+            "listing": listing,
+            "prompt": _prompt(group.prompt),
+            "sides": _sides(played, match, (first, second), (difference.first, difference.second)),
+            "difference": difference,
+            "others": others,
+            "contradicted": played.contradicted(match.pair),
+            "calls": self._calls(match),
+            "name": functools.partial(label, size=played.size),
+        }
+
+    def search(self, text: str, place: str = "all", before: int | None = None) -> dict[str, Any]:
+        """What a search found so far."""
+        place = place if place in PLACES else "all"
+        found = search(self.reader, text, place, before)
+        rows = {row.id: row for row in self.reader.rows(sorted({hit.group for hit in found.hits}))}
+        hits: dict[int, list[Any]] = {}
+        for hit in found.hits:
+            hits.setdefault(hit.group, []).append(hit)
+        return {
+            **self._common(f"Search: {text}" if text else "Search"),
+            "text": text,
+            "place": place,
+            "places": PLACES,
+            "found": found,
+            "hits": [(rows.get(id), own) for id, own in hits.items() if id in rows],
+            "begun": before is not None,
+        }
+
+    def render(self, template: str, shown: Mapping[str, Any]) -> str:
+        """HTML of a page."""
+        return environment().get_template(template).render(shown)
+
+    def _common(self, title: str) -> dict[str, Any]:
+        groups, calls = self.reader.sizes()
+        return {
+            "title": title,
+            "links": self.links,
+            "ledger": self.reader.path.name,
+            "sizes": (groups, calls),
+            "Listing": Listing,
+        }
+
+    def _worth(self) -> list[dict[str, Any]]:
+        """For each of what makes a group worth a look: how many, and the one with most of it."""
+        told = []
+        for shown, (title, meaning) in _TOLD.items():
+            listing = Listing(shown=shown)
+            best = self.reader.groups(listing, 1)
+            count = self.reader.count(listing) if best else 0
+            told.append({"listing": listing, "title": title, "meaning": meaning, "count": count, "best": best})
+        return told
+
+    def _curves(self, points: Sequence[Point]) -> dict[str, Any]:
+        """The curves as plain values, for the script that draws them."""
+        stepped = self.summary.stepped
+        return {
+            "x": [point.place if stepped else point.last_id for point in points],
+            "axis": "step" if stepped else "group",
+            "links": [
+                self.links.groups(Listing(step=point.place)) if stepped else self.links.group(point.last_id)
+                for point in points
+            ],
+            "metrics": [
+                {
+                    "name": metric.name,
+                    "title": metric.title,
+                    "share": metric.share,
+                    "values": [_short(point.mean(metric.name)) for point in points],
+                }
+                for metric in METRICS
+            ],
+        }
+
+    def _shown(self, group: StoredGroup, played: Tournament, index: int) -> str:
+        return played.texts[index] if index < played.size else _prompt(group.reference)
+
+    def _calls(self, match: StoredMatch) -> list[tuple[Call | None, Any]]:
+        calls = self.reader.calls(match.keys)
+        return [(call, None if call is None else split_thinking(call.text)) for call in calls]
+
+
+def _sides(
+    played: Tournament, match: StoredMatch, texts: tuple[str, str], pieces: tuple[Any, Any]
+) -> list[dict[str, Any]]:
+    scores = {standing.index: standing for standing in played.standings()}
+    return [
+        {
+            "index": index,
+            "label": label(index, played.size),
+            "place": place,
+            "standing": scores.get(index),
+            "text": text,
+            "pieces": marked,
+            "signs": signs(text),
+            "won": match.winner == index,
+        }
+        for place, index, text, marked in zip(
+            ("first", "second"), (match.first, match.second), texts, pieces, strict=True
+        )
+    ]
+
+
+@functools.cache
+def environment() -> jinja2.Environment:
+    """The templates. Whatever is put into them is escaped, whatever their names end in."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "number": _number,
+        "count": _count,
+        "percent": _percent,
+        "signed": _signed,
+        "moment": _moment,
+        "visible": _visible,
+        "asdict": dataclasses.asdict,
+    }
+    return made
+
+
+def _query(listing: Listing) -> dict[str, Any]:
+    asked = {"show": listing.shown, "step": listing.step, "name": listing.name}
+    return {name: value for name, value in asked.items() if value not in ("", None)}
+
+
+def _address(path: str, query: Mapping[str, Any]) -> str:
+    return f"{path}?{urlencode(query, errors='replace')}" if query else path
+
+
+def _prompt(prompt: Any) -> str:
+    """A page must open whatever was recorded."""
+    try:
+        return prompt_text(prompt, keep_thinking=True)
+    except Exception:
+        return str(prompt)
+
+
+def _short(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return _UNKNOWN if value is None else f"{value:.{digits}f}".replace("-", "\u2212")
+
+
+def _signed(value: float | None, digits: int = 2) -> str:
+    return _UNKNOWN if value is None else f"{value:+.{digits}f}".replace("-", "\u2212")
+
+
+def _percent(value: float | None) -> str:
+    if value is None:
+        return _UNKNOWN
+    if value in (0, 1):
+        return f"{value:.0%}"
+    # 100% is said of all, and 0% of none.
+    near = 0 < value < 0.1 or 0.99 < value < 1
+    return f"{min(max(value, 0.001), 0.999):.{1 if near else 0}%}"
+
+
+def _count(value: float | None) -> str:
+    if value is None:
+        return _UNKNOWN
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if value >= size:
+            scale = 1e3 if sign == "k" else size
+            return f"{value / scale:.3g}{sign}"
+    return f"{value:,.0f}" if value == int(value) else f"{value:.1f}"
+
+
+def _moment(created: float | None) -> str:
+    if created is None:
+        return _UNKNOWN
+    return datetime.datetime.fromtimestamp(created).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _visible(text: str) -> str:
+    """A text with what cannot be seen, or turns the direction of what follows, told by its code."""
+    return text if text.isascii() and text.isprintable() else "".join(map(_seen, text))
+
+
+@functools.cache
+def _seen(character: str) -> str:
+    if character in "\n\t" or character.isprintable():
+        return character
+    return "" if character == "\r" else f"\u27e8U+{ord(character):04X}\u27e9"
