@@ -21,7 +21,7 @@ MOST_LINES = 3000
 LEAST_SHARED = 0.15
 """Share of the characters in common below which nothing is marked."""
 
-_WORDS = re.compile(r"\w+ ?|\s+|[^\w\s] ?")
+_WORDS = re.compile(r"\w+|\s+|[^\w\s]")
 
 
 class Piece(NamedTuple):

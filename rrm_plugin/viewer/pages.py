@@ -280,7 +280,7 @@ class Pages:
 def _sides(
     played: Tournament, match: StoredMatch, texts: tuple[str, str], pieces: tuple[Any, Any]
 ) -> list[dict[str, Any]]:
-    scores = {standing.index: standing for standing in played.standings()}
+    scores = {standing.index: standing for standing in played.standings}
     return [
         {
             "index": index,
@@ -288,6 +288,7 @@ def _sides(
             "place": place,
             "standing": scores.get(index),
             "text": text,
+            "thinking": played.thinking(index),
             "pieces": marked,
             "signs": signs(text),
             "won": match.winner == index,

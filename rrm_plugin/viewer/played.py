@@ -6,6 +6,7 @@ out: HTML, and the texts of the judge.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 from rrm_plugin.prompts import response_text
 from rrm_plugin.steering import Sign, signs
+from rrm_plugin.verdicts import split_thinking
 from rrm_plugin.viewer.reading import StoredGroup, StoredMatch
 
 __all__ = ["Cell", "Pairing", "Standing", "Tournament", "label"]
@@ -36,6 +38,8 @@ class Standing:
     """From 1; equal scores share it. None where it is unscored."""
     text: str
     """As the judge is shown it, before its guards."""
+    thinking: str
+    """Its own thinking, which is not shown to the judge unless `keep_thinking` asks for it."""
     score: float | None
     reward: float | None
     bar: float
@@ -82,6 +86,7 @@ class Tournament:
         self.group = group
         self.size = len(group.responses)
         self.texts = [_text(response) for response in group.responses]
+        """As the judge is shown them, before its guards: without their own thinking."""
         self._pairs: dict[tuple[int, int], list[StoredMatch]] = defaultdict(list)
         for match in group.matches:
             self._pairs[match.pair].append(match)
@@ -91,13 +96,14 @@ class Tournament:
         """Whether it was played in rounds in which the loser leaves."""
         return str(self.group.settings.get("schedule", "")).startswith("knockout")
 
-    @property
+    @functools.cached_property
     def players(self) -> list[int]:
         """All that took part, best first: those unscored last, a given answer at the end."""
-        ranked = [standing.index for standing in self.standings()]
+        ranked = [standing.index for standing in self.standings]
         seen = {index for match in self.group.matches for index in match.pair}
         return [*ranked, *sorted(index for index in seen if index >= self.size)]
 
+    @functools.cached_property
     def standings(self) -> list[Standing]:
         """All responses, best first, unscored ones last."""
         known = [score for score in self.group.scores if score is not None]
@@ -115,6 +121,7 @@ class Tournament:
                     label=label(index, self.size),
                     rank=None if score is None else 1 + sum(other > score for other in known),
                     text=text,
+                    thinking=self.thinking(index),
                     score=score,
                     reward=_at(self.group.rewards, index),
                     bar=0.0 if score is None else (score - low) / reach if reach else 0.5,
@@ -149,6 +156,20 @@ class Tournament:
         """For each round but the last, who comes into the next one without having played in it."""
         rounds = [{index for pairing in each for index in (pairing.one, pairing.other)} for each in self.rounds()]
         return [sorted(later - now) for now, later in itertools.pairwise(rounds)]
+
+    def thinking(self, index: int) -> str:
+        """What a response thought between tags before it answered; empty without, and for a given answer."""
+        response = self.group.responses[index] if index < self.size else None
+        return split_thinking(response).thinking.strip() if isinstance(response, str) else ""
+
+    def other_order(self, match: StoredMatch) -> str:
+        """What the swapped order of a match says: `agrees`, `says otherwise`, `no verdict`, or nothing without one."""
+        swapped = [one for one in self.others(match) if one.first == match.second]
+        if not swapped:
+            return ""
+        if match.verdict is None or all(one.verdict is None for one in swapped):
+            return "no verdict" if match.verdict else ""
+        return "says otherwise" if self.contradicted(match.pair) else "agrees"
 
     def others(self, match: StoredMatch) -> list[StoredMatch]:
         """The other matches of the same pair."""
@@ -210,6 +231,6 @@ def _at(values: Sequence[float | None] | None, index: int) -> float | None:
 def _text(response: object) -> str:
     """A page must open whatever was recorded."""
     try:
-        return response_text(response, keep_thinking=True)  # pyright: ignore[reportArgumentType]
+        return response_text(response)  # pyright: ignore[reportArgumentType]
     except Exception:
         return str(response)

@@ -123,7 +123,7 @@ METRICS = (
     Metric(
         name="verdict_rate",
         title="Verdict rate",
-        meaning="Share of the judge calls that ended in a verdict; below 0.9 rewards rest on few matches.",
+        meaning="Share of the calls that ended in a verdict; below 0.9 rewards rest on little.",
         of=_ratio("verdicts", "ballots"),
         share=True,
     ),

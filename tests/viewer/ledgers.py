@@ -1,4 +1,4 @@
-"""Ledgers to look at, made by judges that judge: the miniature one over sums, and scripted ones for what it never does."""
+"""Ledgers to look at: the miniature judge over sums, and scripted judges for what it never does."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _quality(text: str) -> float:
 
 
 def mixed(path: Path) -> Path:
-    """Groups of every kind: a knockout, contradicting orders, failures, cycles, votes, a reference, messages, an error."""
+    """Groups of every kind: a knockout, contradictions, failures, cycles, votes, a reference, messages, an error."""
     question = "Why is the sky blue?"
     engine = ScriptedEngine(_opinion, name="scripted:opinion")
     with RRMJudge(engine=engine, ledger=path, schedule="round_robin") as judge:
