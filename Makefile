@@ -9,12 +9,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo experiment test test-hosts test-openrlhf test-verl test-vllm lint types bench docs clean
+.PHONY: help demo experiment test test-view test-hosts test-openrlhf test-verl test-vllm lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PINS := constraints/test.txt
-EXTRAS := trl,transformers,service,dev
+EXTRAS := trl,transformers,service,view,dev
 TORCH_PIN := $(shell sed -n 's/^torch==//p' $(PINS))
 # On Linux the plain version of a public registry brings gigabytes of CUDA libraries; elsewhere it is a CPU build.
 TORCH ?= torch==$(TORCH_PIN)$(if $(filter Linux,$(shell uname -s)),+cpu)
@@ -45,6 +45,9 @@ experiment: $(READY)  ## the same on three seeds, as docs/experiment.md reports 
 
 test: $(READY)  ## all tests, offline and on the CPU
 	@$(RUN) -m pytest -q -rsfE $(ARGS)
+
+test-view: $(READY)  ## the tests of rrm view alone, which open it in Chromium: apt-get install chromium chromium-driver
+	@$(RUN) -m pytest -q -rsfE tests/viewer $(ARGS)
 
 test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF, verl and vLLM, each in an environment of its own
 
