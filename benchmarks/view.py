@@ -3,7 +3,7 @@
     python benchmarks/view.py                       a million judge calls
     python benchmarks/view.py --calls 100000 --write
 
-The ledger is made first (half a minute, some gigabytes in a temporary folder), with texts of the length of a real
+The ledger is made first (minutes, and five gigabytes in a temporary folder), with texts of the length of a real
 judge's, or kept under `--ledger` for the next time. Pages are asked for over HTTP, while another process writes groups;
 each is measured many times, and the first time, when nothing of it was read yet, apart. The page cache of the operating
 system is warm: the ledger has just been written.

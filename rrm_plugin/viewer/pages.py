@@ -367,7 +367,7 @@ def _count(value: float | None) -> str:
         if value >= size:
             scale = 1e3 if sign == "k" else size
             return f"{value / scale:.3g}{sign}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:.1f}"
+    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.1f}"
 
 
 def _moment(created: float | None) -> str:
