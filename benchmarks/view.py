@@ -87,7 +87,7 @@ def played(draws: random.Random, texts: Texts, number: int) -> tuple[Group, Scor
         for step in (1, 2, 3):
             for first, second in ((place, (place + step) % GROUP), ((place + step) % GROUP, place)):
                 judgements.append(_judged(draws, texts, strength, first, second))
-    values = [round(value, 6) for value in strength]
+    values: list[float | None] = [round(value, 6) for value in strength]
     settings = {"schedule": "circulant:3", "orders": "both", "reducer": "bradley_terry", "engine": "benchmark"}
     group = Group(prompt=texts.of(1), responses=responses, step=number // GROUPS_OF_A_STEP)
     usage = sum((one.usage for one in judgements), Usage())

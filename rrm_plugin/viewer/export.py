@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import markupsafe
-
-from rrm_plugin.viewer.pages import ALL, FOLDER, Pages, environment
+from rrm_plugin.viewer.pages import ALL, FOLDER, Markup, Pages, environment
 from rrm_plugin.viewer.reading import SHOWN, LedgerReader, Listing
 from rrm_plugin.viewer.summary import Summary
 
@@ -155,14 +153,14 @@ def _sections(pages: Pages, id: int) -> list[dict[str, Any]]:
     return made
 
 
-def _block(pages: Pages, template: str, shown: dict[str, Any]) -> markupsafe.Markup:
+def _block(pages: Pages, template: str, shown: dict[str, Any]) -> Markup:
     """The main part of a page."""
     found = environment().get_template(template)
-    return markupsafe.Markup("".join(found.blocks["main"](found.new_context(shown))))
+    return Markup("".join(found.blocks["main"](found.new_context(shown))))
 
 
 def _inline(name: str) -> dict[str, Any]:
     """One of the package's own files, and its hash for the content security policy."""
     text = (FOLDER / "static" / name).read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return {"text": markupsafe.Markup(text), "hash": f"'sha256-{digest}'"}
+    return {"text": Markup(text), "hash": f"'sha256-{digest}'"}

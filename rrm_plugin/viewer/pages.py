@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 import jinja2
+import jinja2.utils
 
 from rrm_plugin.prompts import prompt_text
 from rrm_plugin.prompts.guards import clean
@@ -27,7 +28,10 @@ from rrm_plugin.viewer.reading import SHOWN, Call, LedgerReader, Listing, Stored
 from rrm_plugin.viewer.searching import PLACES, search
 from rrm_plugin.viewer.summary import METRICS, Point, Summary
 
-__all__ = ["PAGE", "Links", "Pages", "ServerLinks", "environment"]
+__all__ = ["PAGE", "Links", "Markup", "Pages", "ServerLinks", "environment"]
+
+Markup = jinja2.utils.markupsafe.Markup
+"""HTML that was made by a template and is not escaped once more."""
 
 FOLDER = Path(__file__).parent
 PAGE = 50

@@ -125,7 +125,7 @@ class Tournament:
                     score=score,
                     reward=_at(self.group.rewards, index),
                     bar=0.0 if score is None else (score - low) / reach if reach else 0.5,
-                    length=_at(self.group.lengths, index) or len(text),
+                    length=int(_at(self.group.lengths, index) or len(text)),
                     wins=tally["win"],
                     losses=tally["loss"],
                     ties=tally["tie"],

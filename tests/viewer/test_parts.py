@@ -172,6 +172,19 @@ def test_groups_without_steps_are_taken_together_by_sixteen(recorded):
     ]
 
 
+def test_batches_grow_where_there_are_many_and_lose_nothing(recorded, monkeypatch):
+    from rrm_plugin.viewer import summary as module
+
+    monkeypatch.setattr(module, "MOST_POINTS", 1)
+    path, add = recorded
+    summary = Summary(LedgerReader(path))
+    for count in (20, 30, 1, 70):
+        add(*[None] * count)
+        summary.refresh()
+    told = [(point.first_id, point.last_id, point.sums["groups"]) for point in summary.points(most=9)]
+    assert told == [(1, 64, 64), (65, 121, 57)]
+
+
 def test_neighbours_are_those_of_the_list(recorded):
     path, add = recorded
     add(1, 2, 1)
