@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import sqlite3
 
 import pytest
 
 from rrm_plugin import Group, RRMJudge
+from rrm_plugin.cohorts import Gate, Member
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import LedgerError
 from rrm_plugin.group_numbers import numbers_of
@@ -149,3 +151,25 @@ def test_a_named_group_that_comes_out_the_same_again_stays_one(tmp_path):
 def test_every_number_has_its_column(recorded):
     (number, *_) = rows(recorded)
     assert number[0] == 1 and set(COUNTED) == {field.name for field in dataclasses.fields(numbers([0.0, 1.0]))}
+
+
+def test_groups_that_a_host_collects_are_recorded_with_rewards_lengths_and_step(tmp_path):
+    """What OpenRLHF's executor, verl's reward manager and the service's members go through."""
+    with RRMJudge(engine="scripted:longer", ledger=tmp_path / "run.db", shaping="z_score") as judge:
+
+        async def collect():
+            gate = Gate(judge, size=2)
+            members = [
+                Member(prompt="q", response=text, id=text, step=7, length=n) for n, text in ((3, "a"), (5, "bb"))
+            ]
+            outcomes = await asyncio.gather(*(gate.join("the group", member) for member in members))
+            await gate.close()
+            return [outcome.reward for outcome in outcomes]
+
+        rewards = asyncio.run(collect())
+    connection = sqlite3.connect(tmp_path / "run.db")
+    [(name, step, recorded, lengths)] = connection.execute("SELECT name, step, rewards, lengths FROM groups")
+    [correlation] = connection.execute("SELECT length_correlation FROM group_numbers").fetchone()
+    connection.close()
+    assert (name, step) == ("the group", 7) and sorted(json.loads(recorded)) == sorted(rewards)
+    assert sorted(json.loads(lengths)) == [3, 5] and correlation == pytest.approx(1.0)

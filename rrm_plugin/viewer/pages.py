@@ -10,7 +10,7 @@ import dataclasses
 import datetime
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlencode
@@ -53,6 +53,10 @@ _TOLD = {
         "Texts with verdict markup, instructions to the judge or praise of themselves.",
     ),
 }
+
+
+Warnings = Callable[[Sequence[Mapping[str, float]]], Sequence[Sequence[str]]]
+"""From the metrics of each step, by the names of a trainer's log, to the warnings that stand after it."""
 
 
 class Links(Protocol):
@@ -110,15 +114,18 @@ class Pages:
     Args:
         reader, summary: of the ledger.
         links: addresses of the pages.
+        warnings: from the metrics of each step to what is wrong after it; None warns of nothing.
     """
 
-    def __init__(self, reader: LedgerReader, summary: Summary, links: Links) -> None:
+    def __init__(self, reader: LedgerReader, summary: Summary, links: Links, warnings: Warnings | None = None) -> None:
         self.reader, self.summary, self.links = reader, summary, links
+        self.warnings = warnings
 
     def overview(self) -> dict[str, Any]:
         """What the overview shows."""
         self.summary.refresh()
         points = self.summary.points()
+        warned = self._warned(points)
         newest = self.reader.groups(Listing(), 8)
         first = self.reader.group(newest[0].id) if newest else None
         return {
@@ -126,7 +133,8 @@ class Pages:
             "whole": self.summary.whole(),
             "curves": self._curves(points),
             "metrics": METRICS,
-            "points": points[::-1][:STEPS],
+            "points": list(zip(points, warned, strict=True))[::-1][:STEPS],
+            "warnings": warned[-1] if warned else (),
             "all_points": len(points),
             "stepped": self.summary.stepped,
             "without_step": self.summary.without_step(),
@@ -241,6 +249,12 @@ class Pages:
             "sizes": (groups, calls),
             "Listing": Listing,
         }
+
+    def _warned(self, points: Sequence[Point]) -> list[Sequence[str]]:
+        """What is wrong after each point."""
+        if self.warnings is None:
+            return [() for _ in points]
+        return list(self.warnings([point.metrics() for point in points]))
 
     def _worth(self) -> list[dict[str, Any]]:
         """For each of what makes a group worth a look: how many, and the one with most of it."""

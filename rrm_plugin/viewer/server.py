@@ -51,6 +51,9 @@ def view(
     threading.Thread(target=_tell, args=(server, _address(listener), ready), daemon=True).start()
     try:
         server.run([listener])
+    except KeyboardInterrupt:
+        # How one ends it.
+        pass
     finally:
         listener.close()
 

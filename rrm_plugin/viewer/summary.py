@@ -80,6 +80,12 @@ class Point:
         made.until = self.until
         return made
 
+    def metrics(self, name: str = "rrm") -> dict[str, float]:
+        """All that is known, by the names of a trainer's log, and how many groups it is of."""
+        known = {metric.name: metric.of(self.sums) for metric in METRICS}
+        told = {f"{name}/{metric}": value for metric, value in known.items() if value is not None}
+        return told | {f"{name}/groups": float(self.sums["groups"])}
+
     def mean(self, metric: str) -> float | None:
         """A metric of `METRICS`; None where nothing is known of it."""
         return _BY_NAME[metric].of(self.sums)

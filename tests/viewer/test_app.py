@@ -8,7 +8,9 @@ import http.client
 import json
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
 import sys
 import urllib.error
 import urllib.request
@@ -19,7 +21,10 @@ import pytest
 from rrm_plugin.errors import ConfigError, LedgerError, MissingExtraError
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Group, Scores
+from rrm_plugin.viewer.pages import Pages, ServerLinks
+from rrm_plugin.viewer.reading import LedgerReader
 from rrm_plugin.viewer.server import view, viewing
+from rrm_plugin.viewer.summary import Summary
 from tests.viewer.ledgers import PAYLOADS
 
 
@@ -93,6 +98,21 @@ def test_steps_of_a_training_run_are_the_axis(sums):
         _, page, _ = get(url + "/groups?step=2")
     assert 'rel="prev" href="/groups?step=1"' in page and 'rel="next" href="/groups?step=3"' in page
     assert page.count("data-row") == 3
+
+
+def test_warnings_stand_at_their_step_and_on_top_while_they_last(sums):
+    reader = LedgerReader(sums)
+    asked = []
+
+    def warnings(steps):
+        asked.extend(steps)
+        return [["<b>spread</b> is low"] if place % 2 else [] for place in range(len(steps))]
+
+    pages = Pages(reader, Summary(reader), ServerLinks(), warnings)
+    page = pages.render("overview.html", pages.overview())
+    assert page.count("1 warning<") == 3 and "<li>&lt;b&gt;spread&lt;/b&gt; is low</li>" in page
+    assert len(asked) == 6 and {"rrm/spread", "rrm/verdict_rate", "rrm/groups"} <= set(asked[0])
+    assert asked[0]["rrm/groups"] == 3.0
 
 
 @pytest.mark.parametrize(
@@ -313,6 +333,19 @@ def test_a_taken_port_is_a_clear_error(mixed, url):
     port = int(url.rpartition(":")[2])
     with pytest.raises(ConfigError, match="leave out --port"):
         view(mixed, port=port)
+
+
+def test_the_command_prints_its_address_serves_and_ends_quietly(mixed):
+    command = [sys.executable, "-c", "from rrm_plugin.cli import main; main()", "view", str(mixed)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            address = running.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+", address) and get(address + "/groups")[0] == 200
+            running.send_signal(signal.SIGINT)
+            out, errors = running.communicate(timeout=30)
+        finally:
+            running.kill()
+    assert (running.returncode, out, errors) == (0, "", "")
 
 
 def test_a_missing_library_names_the_extra(mixed, monkeypatch):
