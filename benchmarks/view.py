@@ -321,7 +321,7 @@ def report(run: Path, pairs: Path) -> str:
         f"A search for a text that is nowhere reads all of the ledger in {seconds:.0f} s, in {requests} requests; what",
         "is found on the way is shown at once.",
         "",
-        "## As many calls in groups of two",
+        "## Pairs, as rrm eval records them",
         "",
         f"{held_pairs}. Opened in **{spread(openings[pairs])} ms**. Pages in ms:",
         "",

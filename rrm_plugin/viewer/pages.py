@@ -6,7 +6,6 @@ templates make the pages of a server and the sections of an exported file. Left 
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import functools
 import math
@@ -26,7 +25,7 @@ from rrm_plugin.viewer.differences import compare
 from rrm_plugin.viewer.played import Tournament, label
 from rrm_plugin.viewer.reading import SHOWN, Call, LedgerReader, Listing, StoredGroup, StoredMatch
 from rrm_plugin.viewer.searching import PLACES, search
-from rrm_plugin.viewer.summary import METRICS, Point, Summary
+from rrm_plugin.viewer.summary import METRICS, Metric, Point, Summary
 
 __all__ = ["PAGE", "Links", "Markup", "Pages", "ServerLinks", "environment"]
 
@@ -334,7 +333,7 @@ def environment() -> jinja2.Environment:
         "signed": _signed,
         "moment": _moment,
         "visible": _visible,
-        "asdict": dataclasses.asdict,
+        "told": _told,
     }
     return made
 
@@ -362,6 +361,13 @@ def _short(value: float | None) -> float | None:
 
 def _number(value: float | None, digits: int = 2) -> str:
     return _UNKNOWN if value is None else f"{value:.{digits}f}".replace("-", "\u2212")
+
+
+def _told(value: float | None, metric: Metric) -> str:
+    """A number of a metric, in the form that it reads best in."""
+    if metric.share:
+        return _percent(value)
+    return _count(value) if metric.name == "tokens" else _number(value)
 
 
 def _signed(value: float | None, digits: int = 2) -> str:
