@@ -20,6 +20,8 @@ __all__ = ["Sign", "signs"]
 
 AROUND = 40
 """Characters on either side of a sign that are shown with it."""
+LONGEST = 16_000
+"""Characters of a text that are searched, half of them at its beginning and half at its end."""
 MOST = 12
 """Signs of one text that are told; a text with more is found by these."""
 
@@ -135,8 +137,11 @@ class Sign(NamedTuple):
 def signs(text: str) -> tuple[Sign, ...]:
     """The places of a text that look as if they were meant for its judge, twelve at most; empty for most texts.
 
-    Full-width forms and letters that look Latin are seen through.
+    Of a long text only the beginning and the end are searched, where what speaks to a judge stands. Full-width forms and
+    letters that look Latin are seen through.
     """
+    if len(text) > LONGEST:
+        text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
     seen = clean(text)
     found = [Sign(kind, _excerpt(seen, start, end)) for kind, start, end in _places(folded(seen))]
     # Line ends are made alike by cleaning and hide nothing; neither do a byte order mark and a soft hyphen.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import functools
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -402,11 +403,13 @@ def _moment(created: float | None) -> str:
 
 def _visible(text: str) -> str:
     """A text with what cannot be seen, or turns the direction of what follows, told by its code."""
-    return text if text.isascii() and text.isprintable() else "".join(map(_seen, text))
+    return _ODD.sub(lambda run: run[0] if run[0].isprintable() else "".join(map(_seen, run[0])), text)
 
 
-@functools.cache
+_ODD = re.compile(r"[^\n\t\x20-\x7e]+")
+
+
 def _seen(character: str) -> str:
-    if character in "\n\t" or character.isprintable():
+    if character.isprintable():
         return character
     return "" if character == "\r" else f"\u27e8U+{ord(character):04X}\u27e9"

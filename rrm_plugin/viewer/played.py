@@ -52,7 +52,6 @@ class Standing:
     """Its matches without a verdict."""
     same_as: int | None
     """The earlier response with the same text, whose matches count for it."""
-    signs: tuple[Sign, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +130,6 @@ class Tournament:
                     ties=tally["tie"],
                     silent=tally["none"],
                     same_as=same,
-                    signs=signs(text),
                 )
             )
         return sorted(made, key=lambda one: (one.rank is None, one.rank, one.index))
@@ -156,6 +154,10 @@ class Tournament:
         """For each round but the last, who comes into the next one without having played in it."""
         rounds = [{index for pairing in each for index in (pairing.one, pairing.other)} for each in self.rounds()]
         return [sorted(later - now) for now, later in itertools.pairwise(rounds)]
+
+    def signs(self, index: int) -> tuple[Sign, ...]:
+        """The places of a response that speak to the judge."""
+        return signs(self.texts[index])
 
     def thinking(self, index: int) -> str:
         """What a response thought between tags before it answered; empty without, and for a given answer."""

@@ -27,6 +27,8 @@ from rrm_plugin.viewer.server import view, viewing
 from rrm_plugin.viewer.summary import Summary
 from tests.viewer.ledgers import PAYLOADS
 
+pytestmark = pytest.mark.timeout(300)
+
 
 def get(address: str, **headers: str):
     request = urllib.request.Request(address, headers=headers)
