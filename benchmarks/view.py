@@ -45,7 +45,7 @@ WORDS = """
     the of to and in is that it for as we have so both response answer first second step because value sum therefore
     compare correct wrong check again let us see which one is better clear missing detail reason question number
 """
-ROUNDS = 30
+ROUNDS = 20
 OF_PAIRS = ("overview", "newest groups", "last page of the groups", "groups whose orders disagree", "a group")
 """Pages that are looked at of the ledger of pairs."""
 PAGES = {

@@ -137,8 +137,8 @@ class Sign(NamedTuple):
 def signs(text: str) -> tuple[Sign, ...]:
     """The places of a text that look as if they were meant for its judge, twelve at most; empty for most texts.
 
-    Of a long text only the beginning and the end are searched, where what speaks to a judge stands. Full-width forms and
-    letters that look Latin are seen through.
+    Of a long text only the beginning and the end are searched, where what speaks to a judge stands. Full-width forms
+    and letters that look Latin are seen through.
     """
     if len(text) > LONGEST:
         text = f"{text[: LONGEST // 2]}\n{text[-LONGEST // 2 :]}"
