@@ -67,7 +67,7 @@ def main() -> None:
     show_conclusion(ranked)
     write_words(ranked, options.output / "judgements.txt")
     say(f"\nThe judge's words:      {options.output / 'judgements.txt'}")
-    say(f"Every call and group:   {options.output / 'ledger.db'} (SQLite)")
+    say(f"Every call and group:   rrm view {options.output / 'ledger.db'}")
 
 
 def make_judge(ledger: Path) -> RRMJudge:
