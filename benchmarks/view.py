@@ -7,7 +7,9 @@ Two ledgers are made first (minutes, and some gigabytes in a temporary folder, o
 next time): one of a training run, with texts of the length of a real judge's, and one of as many calls in groups of
 two, as `rrm eval` leaves it, with short ones: the largest number of groups that so many calls can make. Pages are asked
 for over HTTP, those of the run while another process writes groups; each is measured many times, and the first time
-apart. The page cache of the operating system is warm: the ledgers have just been written or read.
+apart. Beside the time that passed stands the processor time that it took, of server and client together, since other
+work on a machine adds to the first and not to the second. The page cache of the operating system is warm: the ledgers
+have just been written or read.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import argparse
 import asyncio
 import json
 import multiprocessing
+import os
 import random
 import sqlite3
 import sys
@@ -24,7 +27,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -184,22 +187,24 @@ def keep_writing(path: str, stop: object) -> None:
     ledger.close()
 
 
-def taken(work: Callable[[], object], rounds: int) -> list[float]:
-    """Milliseconds of each time."""
-    times = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        work()
-        times.append((time.perf_counter() - began) * 1000)
-    return times
+class Taken(NamedTuple):
+    """Milliseconds."""
+
+    passed: float
+    processor: float
 
 
-def opened(path: Path) -> float:
-    """Milliseconds from nothing to the first page."""
-    began = time.perf_counter()
+def timed(work: Callable[[], object]) -> Taken:
+    """What it took, in this process and all its threads."""
+    began, worked = time.perf_counter(), time.process_time()
+    work()
+    return Taken((time.perf_counter() - began) * 1000, (time.process_time() - worked) * 1000)
+
+
+def opened(path: Path) -> None:
+    """From nothing to the first page."""
     with viewing(path) as url:
         get(url + "/")
-        return (time.perf_counter() - began) * 1000
 
 
 def get(address: str) -> int:
@@ -208,7 +213,16 @@ def get(address: str) -> int:
         return len(answer.read())
 
 
-def pages(path: Path, patterns: Mapping[str, str]) -> Iterator[tuple[str, float, list[float], int]]:
+class Page(NamedTuple):
+    """A page that was measured."""
+
+    name: str
+    first: Taken
+    later: list[Taken]
+    size: int
+
+
+def pages(path: Path, patterns: Mapping[str, str]) -> Iterator[Page]:
     """Of each page the first time and later ones, each time another group where the page is one of a group."""
     draws = random.Random(2)
     (groups,) = sqlite3.connect(path).execute("SELECT max(id) FROM groups").fetchone()
@@ -225,26 +239,27 @@ def pages(path: Path, patterns: Mapping[str, str]) -> Iterator[tuple[str, float,
                 for _ in range(ROUNDS + 1)
             ]
             turn = iter(addresses)
-            (first,) = taken(lambda turn=turn: get(next(turn)), 1)
-            later = taken(lambda turn=turn: get(next(turn)), ROUNDS)
-            yield name, first, later, get(addresses[0])
+            first = timed(lambda turn=turn: get(next(turn)))
+            later = [timed(lambda turn=turn: get(next(turn))) for _ in range(ROUNDS)]
+            yield Page(name, first, later, get(addresses[0]))
 
 
-def whole_search(path: Path) -> tuple[float, int]:
-    """Seconds until a text that is nowhere was looked for in all of the ledger, and the requests it took."""
+def searched(path: Path, requests: int = 40) -> tuple[int, float]:
+    """How many groups the first requests of a search read, and the seconds that all of the ledger would take so."""
     from rrm_plugin.viewer.reading import LedgerReader
     from rrm_plugin.viewer.searching import search
 
-    reader, before, requests = LedgerReader(path), None, 0
+    reader, before, read, newest = LedgerReader(path), None, 0, 0
     began = time.perf_counter()
-    while True:
+    for _ in range(requests):
         found = search(reader, "nowhere to be found", before=before)
-        before, requests = found.next, requests + 1
+        before, read, newest = found.next, read + found.groups, found.newest
         if before is None:
-            return time.perf_counter() - began, requests
+            break
+    return read, (time.perf_counter() - began) * newest / max(1, read)
 
 
-def writers_cost(rounds: int = 60) -> tuple[list[float], list[float]]:
+def writers_cost(rounds: int = 60) -> tuple[list[Taken], list[Taken]]:
     """Milliseconds of recording a group and its calls, and those of it that its numbers take."""
     draws = random.Random(3)
     texts = Texts(draws)
@@ -257,15 +272,25 @@ def writers_cost(rounds: int = 60) -> tuple[list[float], list[float]]:
             await ledger.record_group(group, scores, scores.values)
 
         turn, again = iter(every), iter(every)
-        whole = taken(lambda: asyncio.run(write(*next(turn))), rounds)
+        whole = [timed(lambda: asyncio.run(write(*next(turn)))) for _ in range(rounds)]
         ledger.close()
-    return whole, taken(lambda: numbers_of(*next(again)[:2]), rounds)
+    return whole, [timed(lambda: numbers_of(*next(again)[:2])) for _ in range(rounds)]
 
 
 def spread(times: list[float]) -> str:
     """Median, and between which times nine of ten lie."""
     low, median, high = np.percentile(times, [5, 50, 95])
     return f"{median:.0f} ({low:.0f} to {high:.0f})"
+
+
+def passed(times: list[Taken]) -> str:
+    """The spread of the time that passed."""
+    return spread([one.passed for one in times])
+
+
+def processor(times: list[Taken]) -> float:
+    """The median of the processor time."""
+    return float(np.median([one.processor for one in times]))
 
 
 def sizes(path: Path) -> str:
@@ -277,13 +302,16 @@ def sizes(path: Path) -> str:
     return f"{calls:,} judge calls in {groups:,} groups, {path.stat().st_size / 1e9:.1f} GB"
 
 
-def rows(found: Iterable[tuple[str, float, list[float], int]]) -> list[str]:
+def rows(found: Iterable[Page]) -> list[str]:
     """A table of pages."""
-    told = [f"| {name} | {first:.0f} | {spread(later)} | {size / 1000:.0f} |" for name, first, later, size in found]
-    return ["| page | first time | later | kB |", "|---|---|---|---|", *told]
+    told = [
+        f"| {name} | {first.passed:.0f} | {passed(later)} | {processor(later):.0f} | {size / 1000:.0f} |"
+        for name, first, later, size in found
+    ]
+    return ["| page | first time | later | processor | kB |", "|---|---|---|---|---|", *told]
 
 
-def while_written(path: Path) -> list[tuple[str, float, list[float], int]]:
+def while_written(path: Path) -> list[Page]:
     """All pages, while another process writes."""
     spawn = multiprocessing.get_context("spawn")
     stop = spawn.Event()
@@ -298,39 +326,42 @@ def while_written(path: Path) -> list[tuple[str, float, list[float], int]]:
 
 def report(run: Path, pairs: Path) -> str:
     """The page."""
-    held, held_pairs = sizes(run), sizes(pairs)
-    openings = {path: [opened(path) for _ in range(7)] for path in (run, pairs)}
+    held, held_pairs, load = sizes(run), sizes(pairs), os.getloadavg()[0]
+    openings = {path: [timed(lambda path=path: opened(path)) for _ in range(7)] for path in (run, pairs)}
     written = while_written(run)
     quiet = list(pages(pairs, {name: PAGES[name] for name in OF_PAIRS}))
-    seconds, requests = whole_search(run)
+    read, seconds = searched(run)
     whole, numbers = writers_cost()
     lines = [
         "# rrm view: opening a ledger, its pages, and its writer's cost",
         "",
         "Written by `benchmarks/view.py --write`, with the page cache warm. Median, and in brackets between which",
-        "times nine of ten lie. Opening is from the start of the server to the whole overview.",
+        "times nine of ten lie; `processor` is the median of the processor time. Opening is from the start of the",
+        f"server to the whole overview. {os.cpu_count()} cores, for which {load:.0f} processes waited as this began.",
         "",
         "## A training run",
         "",
-        f"{held}. Opened in **{spread(openings[run])} ms**.",
+        f"{held}. Opened in **{passed(openings[run])} ms**, {processor(openings[run]):.0f} ms of them processor time.",
         "",
         f"Pages over HTTP, in ms, while another process records up to ten groups of {CALLS} calls a second:",
         "",
         *rows(written),
         "",
-        f"A search for a text that is nowhere reads all of the ledger in {seconds:.0f} s, in {requests} requests; what",
-        "is found on the way is shown at once.",
+        f"A search for a text that is nowhere read {read:,} groups in 40 requests; at that rate all are read in "
+        f"{seconds:.0f} s.",
+        "What is found on the way is shown at once.",
         "",
         "## Pairs, as rrm eval records them",
         "",
-        f"{held_pairs}. Opened in **{spread(openings[pairs])} ms**. Pages in ms:",
+        f"{held_pairs}. Opened in **{passed(openings[pairs])} ms**, {processor(openings[pairs]):.0f} ms of them "
+        "processor time. Pages in ms:",
         "",
         *rows(quiet),
         "",
         "## The writer",
         "",
-        f"Recording a group with its {CALLS} calls takes {spread(whole)} ms, of which its numbers are "
-        f"{np.median(numbers):.1f} ms, {np.median(numbers) / np.median(whole):.0%}.",
+        f"Recording a group with its {CALLS} calls takes {passed(whole)} ms, {processor(whole):.1f} ms of them "
+        f"processor time, of which its numbers are {processor(numbers):.1f} ms.",
     ]
     return "\n".join(lines) + "\n"
 
