@@ -7,7 +7,6 @@ other spellings of a path are found out. Left out: what the rows hold.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import stat
 import sys
@@ -18,7 +17,9 @@ from typing import IO, Any
 
 import click
 
-__all__ = ["STDIN", "STDOUT", "Output", "Source", "json_line", "output", "refuse_overlap"]
+from rrm_plugin.bulk.ranking import json_line
+
+__all__ = ["STDIN", "STDOUT", "Output", "Source", "output", "refuse_overlap"]
 
 STDIN, STDOUT = 0, 1
 
@@ -114,11 +115,6 @@ def refuse_overlap(written: Mapping[str, Source], read: Mapping[str, Source]) ->
             raise click.UsageError(f"{other} and {called} are the same file{where}: name another for one of them")
         if called in written:
             known[identity] = called
-
-
-def json_line(row: Mapping[str, Any]) -> bytes:
-    """A row as a line of UTF-8; half of a surrogate pair, which UTF-8 has no form for, is escaped as JSON does it."""
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def _status(file: Source) -> os.stat_result | None:

@@ -53,6 +53,7 @@ FLOORS = {
     "training": 4,
     "doctor": 4,
     "evaluation": 4,
+    "bulk": 4,
     "viewer": 4,
     # 5: the command line
     "cli": 5,

@@ -1,0 +1,209 @@
+"""Rows in, rows out: groups are scored many at a time, and come out in the order in which they went in.
+
+One meaning for all who rank files. A row that cannot be read or scored comes out with its `error` and ends nothing; an
+engine that answers nothing ends the run. Left out: where rows come from and where they go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from rrm_plugin.errors import EngineUnavailableError
+from rrm_plugin.reward import RRMJudge
+from rrm_plugin.types import Group, Judgement, Reason, Scores
+
+__all__ = ["GROUPS_AHEAD", "SILENT_ROWS", "Line", "Listener", "Tally", "json_line", "rank_rows"]
+
+GROUPS_AHEAD = 256
+"""Groups being judged at a time; results are written in the order of the input, so this bounds what waits for a slow
+one.
+"""
+
+SILENT_ROWS = 8
+"""Rows without a single answer that end a run: fewer may each have a fault of their own."""
+
+_GONE = frozenset(
+    {Reason.TIMEOUT, Reason.RATE_LIMITED, Reason.UNREACHABLE, Reason.BAD_REPLY, Reason.ENGINE_ERROR, Reason.OVER_BUDGET}
+)
+"""Failures of an engine that is not there, as against one that refuses this very request."""
+
+Line = tuple[int, str | Mapping[str, Any]]
+"""A row as it was found: its line from 1, and its JSON or what that holds."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What came of the rows so far. Adds up."""
+
+    groups: int = 0
+    errors: int = 0
+    """Rows that have an `error`."""
+    calls: int = 0
+    """Judge calls that were paid now."""
+    failures: int = 0
+    """Judge calls without a verdict."""
+    cached: int = 0
+    """Judgements that were read from a ledger."""
+
+    def count(self, row: Mapping[str, Any]) -> None:
+        """One more row is out."""
+        self.groups += 1
+        self.errors += row["error"] is not None
+        self.calls += row["calls"]
+        self.cached += row["cached"]
+        self.failures += sum(row["failures"].values())
+
+    def add(self, other: Tally) -> None:
+        """What was counted elsewhere."""
+        for each in fields(other):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
+
+    def told(self) -> str:
+        """For a person."""
+        read = f", {self.cached} read from the ledger" if self.cached else ""
+        return f"{self.groups} groups, {self.calls} judge calls{read}, {self.failures} without a verdict"
+
+
+class Listener:
+    """Scores groups, and notices when the judge's engine answers nothing at all.
+
+    Args:
+        judge: scores the groups.
+        lasting: whether to go on listening after the first answer, for runs of millions of groups, which nobody wants
+            unscored: then `SILENT_ROWS` groups one after the other that an engine did not answer end the run too.
+    """
+
+    def __init__(self, judge: RRMJudge, *, lasting: bool = False) -> None:
+        self.judge = judge
+        self.silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Ends with the error, as soon as it is clear."""
+        self._lasting = lasting
+        self._heard: list[Scores] | None = []
+        self._in_a_row = 0
+
+    async def score(self, group: Group) -> Scores:
+        """The scores of one group."""
+        (scores,) = await self.judge.ascore_groups([group])
+        if scores.judgements:
+            self._listen(scores)
+        return scores
+
+    def decide(self) -> None:
+        """Judges by the rows that are done, one time: with these an engine has shown whether it is there."""
+        heard, self._heard = self._heard, None
+        try:
+            self.judge.refuse_silence(heard or [])
+        except EngineUnavailableError as error:
+            self._end(error)
+
+    def _listen(self, scores: Scores) -> None:
+        if self._heard is not None:
+            self._heard.append(scores)
+            if len(self._heard) >= SILENT_ROWS:
+                self.decide()
+        calls = [call for judgement in scores.judgements for call in judgement.ballots]
+        self._in_a_row = self._in_a_row + 1 if all(call.reason in _GONE for call in calls) else 0
+        if self._lasting and self._in_a_row >= SILENT_ROWS:
+            self._end(self._fallen_silent(calls[-1]))
+
+    def _fallen_silent(self, call: Judgement) -> EngineUnavailableError:
+        return EngineUnavailableError(
+            f"the engine {self.judge.tournament.judge.engine.name!r} has answered nothing for the last "
+            f"{self._in_a_row} groups; a call failed with: {call.detail}",
+            call.reason or Reason.UNREACHABLE,
+        )
+
+    def _end(self, error: EngineUnavailableError) -> None:
+        if not self.silent.done():
+            self.silent.set_exception(error)
+
+
+async def rank_rows(
+    listener: Listener, lines: Iterable[Line], *, ahead: int = GROUPS_AHEAD
+) -> AsyncGenerator[dict[str, Any], None]:
+    """Result rows in the order of the input.
+
+    Args:
+        lines: are read as they are needed, `ahead` of the row that comes out next.
+        ahead: most groups under way.
+
+    Raises:
+        EngineUnavailableError: the engine answers nothing.
+    """
+    pending: deque[asyncio.Task[dict[str, Any]]] = deque()
+    try:
+        for number, line in lines:
+            pending.append(asyncio.create_task(_row(listener, number, line)))
+            if len(pending) >= ahead:
+                yield await _oldest(pending, listener)
+        while pending:
+            yield await _oldest(pending, listener)
+        listener.decide()
+        if listener.silent.done():
+            listener.silent.result()
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+def json_line(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of UTF-8; half of a surrogate pair, which UTF-8 has no form for, is escaped as JSON does it."""
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+
+
+async def _oldest(pending: deque[asyncio.Task[dict[str, Any]]], listener: Listener) -> dict[str, Any]:
+    await asyncio.wait((pending[0], listener.silent), return_when=asyncio.FIRST_COMPLETED)
+    if listener.silent.done():
+        listener.silent.result()
+    return pending.popleft().result()
+
+
+async def _row(listener: Listener, number: int, line: str | Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        group = _group(line)
+    except (ValueError, RecursionError) as error:
+        return _result(number, None, Scores(values=[], error=f"line {number}: {error}"))
+    return _result(number, group.id or None, await listener.score(group))
+
+
+def _group(line: str | Mapping[str, Any]) -> Group:
+    row = json.loads(line) if isinstance(line, str) else line
+    if not isinstance(row, dict):
+        raise ValueError("a row must be a JSON object")
+    missing = [name for name in ("prompt", "responses") if name not in row]
+    if missing:
+        raise ValueError(f"the row has no {' and no '.join(map(repr, missing))}; it has {sorted(row)}")
+    if not isinstance(row["prompt"], str | list):
+        raise ValueError("'prompt' must be a text or a list of messages")
+    if not isinstance(row["responses"], list):
+        raise ValueError("'responses' must be a list")
+    name = row.get("id")
+    return Group(
+        prompt=row["prompt"],
+        responses=row["responses"],
+        reference=row.get("reference"),
+        id="" if name is None else str(name),
+    )
+
+
+def _result(number: int, name: str | None, scores: Scores) -> dict[str, Any]:
+    ballots = [ballot for judgement in scores.judgements for ballot in judgement.ballots]
+    return {
+        "id": name,
+        "line": number,
+        "values": scores.values,
+        "ranking": scores.ranking,
+        "calls": scores.calls,
+        "cached": sum(ballot.cached for ballot in ballots),
+        "agreement": scores.agreement,
+        "first_rate": scores.first_rate,
+        "cycles": scores.cycles,
+        "failures": dict(scores.failures),
+        "error": scores.error,
+    }
