@@ -48,11 +48,14 @@ class Progress:
 
     def advance(self, note: str) -> None:
         """One more item is done; `note` says how it stands."""
-        self._done += 1
-        self._note = note
+        self.stand(self._done + 1, note)
+
+    def stand(self, done: int, note: str) -> None:
+        """So many items are done; `note` says how it stands."""
+        more, self._done, self._note = done - self._done, done, note
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=False)
-            self._bar.update()
+            self._bar.set_postfix_str(note, refresh=not more)
+            self._bar.update(more)
         elif time.monotonic() - self._said >= self._every:
             self._say()
 

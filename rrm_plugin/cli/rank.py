@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import click
 
 from rrm_plugin.bulk.ranking import Line, Listener, Tally, rank_rows
+from rrm_plugin.cli.bulk import BULK, bulk_options, rank_on_ray
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
 from rrm_plugin.cli.output import STDIN, Output, Source, output, refuse_overlap
 from rrm_plugin.cli.progress import Progress, note
@@ -22,21 +23,15 @@ __all__ = ["rank"]
 
 
 @click.command()
-@click.argument("groups", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
-@click.option(
-    "--output",
-    "target",
-    metavar="OUT",
-    required=True,
-    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
-    callback=lambda _context, _option, name: output(name),
-    help="JSONL file to write, one row a group.",
-)
+@click.argument("groups", nargs=-1, required=True)
+@click.option("--output", "target", metavar="OUT", required=True, help="JSONL file to write, one row a group.")
 @click.option("--schedule", help="round_robin, circulant:k, swiss:r, adaptive:calls, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
+@bulk_options
+@click.pass_context
 @plain_errors
-def rank(groups: str, target: Output, **options: Any) -> None:
+def rank(context: click.Context, groups: tuple[str, ...], target: str, ray: bool, **options: Any) -> None:
     """Score the responses of each group in GROUPS, a JSONL file.
 
     A row is {"prompt": ..., "responses": [...]}, texts or chat messages, with "id" and "reference" if you like. Rows
@@ -45,8 +40,32 @@ def rank(groups: str, target: Output, **options: Any) -> None:
 
     With --ledger a killed run goes on where it was: run the same command again. OUT is replaced when the run is
     complete; until then its rows stand in OUT.partial. A pipe is written to as rows are done.
+
+    With --ray, GROUPS are files, folders or patterns with *, of JSONL (.gz, .bz2, .zst, .lz4 too) or Parquet, here or
+    at an address such as s3://bucket/data, and OUT is a folder that gets a file of rows for each of them. Judges on a
+    Ray cluster share the work; the same command again does what is missing.
     """
+    bulk = {name: options.pop(name) for name in BULK}
     settings = judge_settings(options)
+    if ray:
+        rank_on_ray(groups, target, settings, **bulk)
+        return
+    if foreign := [name for name, value in bulk.items() if value is not None]:
+        raise click.UsageError(f"--{foreign[0].replace('_', '-')} is for --ray")
+    if len(groups) > 1:
+        raise click.UsageError(f"one file of groups, not {len(groups)}: several are ranked with --ray")
+    _rank_here(_path(context, "groups", groups[0], exists=True), _path(context, "target", target), settings, options)
+
+
+def _path(context: click.Context, name: str, given: str, *, exists: bool = False) -> str:
+    (parameter,) = (each for each in context.command.params if each.name == name)
+    return click.Path(exists=exists, dir_okay=False, allow_dash=True, writable=not exists).convert(
+        given, parameter, context
+    )
+
+
+def _rank_here(groups: str, name: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:
+    target = output(name)
     _refuse_overlap(groups, target, settings, options["config"])
     with RRMJudge(**settings) as judge:
         try:
