@@ -8,6 +8,7 @@ Left out: what is finished, which the folder knows.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 import time
@@ -20,8 +21,9 @@ from rrm_plugin.bulk.folder import Folder, Plan
 from rrm_plugin.bulk.ranking import Tally
 from rrm_plugin.bulk.replica import PARTS_AT_A_TIME, Replica
 from rrm_plugin.bulk.sources import File, Part
-from rrm_plugin.errors import ConfigError, EngineUnavailableError, MissingExtraError, RRMError
+from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError, MissingExtraError, RRMError
 from rrm_plugin.reward import RRMJudge
+from rrm_plugin.types import Reason
 
 __all__ = ["Cluster", "Status", "connect"]
 
@@ -100,6 +102,30 @@ def connect() -> Any:
     return ray
 
 
+class _Purse:
+    """Judge calls that are left; an actor, so that all replicas take from the same ones."""
+
+    def __init__(self, calls: int, takers: int) -> None:
+        self._left = calls
+        self._takers = takers
+
+    async def take(self, most: int) -> int:
+        """So many at most, and fewer towards the end, so that none lie unused with one replica while others stop."""
+        taken = min(most, self._left, max(1, self._left // (4 * self._takers)))
+        self._left -= taken
+        return taken
+
+
+class _RemotePurse:
+    """The purse, as a replica sees it: from whatever event loop its judge has."""
+
+    def __init__(self, actor: Any) -> None:
+        self._actor = actor
+
+    async def __call__(self, most: int) -> int:
+        return await asyncio.wrap_future(self._actor.take.remote(most).future())
+
+
 class Cluster:
     """Replicas of a judge on Ray, and the parts that they rank.
 
@@ -109,6 +135,7 @@ class Cluster:
         folder, plan: where the output goes, and what it is.
         replicas: how many; None is one for each GPU share that the cluster has, or for each machine without GPUs.
         gpus: of each replica; a fraction shares one.
+        max_calls: judge calls that may be made in all; retries of the engine's own are none.
         say: is told what a person should know, a line each.
     """
 
@@ -121,6 +148,7 @@ class Cluster:
         *,
         replicas: int | None = None,
         gpus: float = 0,
+        max_calls: int | None = None,
         say: Callable[[str], Any] = print,
     ) -> None:
         self._ray = ray
@@ -130,6 +158,7 @@ class Cluster:
             num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         self._count = replicas or self._places(gpus)
+        self._purse = None if max_calls is None else self._filled(max_calls)
         self._gpus = gpus
         self._seats: list[_Seat] = []
         self._queue: deque[_Work] = deque()
@@ -140,7 +169,7 @@ class Cluster:
         self._past = Tally()
         """What replicas did that are no more."""
         self._failed_starts = 0
-        self._lost_files = 0
+        self._lost_in_a_row = 0
         self._waits = _Waiting()
         self.status = Status()
         self.failed: list[tuple[Part | File, str]] = []
@@ -155,7 +184,8 @@ class Cluster:
 
         Raises:
             EngineUnavailableError: the engine answers nothing.
-            OSError: a file cannot be read or written.
+            EngineError: `max_calls` are spent, or the budget of the service that judges.
+            OSError: files cannot be read or written.
             ConfigError: a replica cannot start.
         """
         self._enter(finished)
@@ -176,6 +206,14 @@ class Cluster:
         share = self._ray.cluster_resources().get("GPU", 0) / gpus if gpus else 0
         return max(1, int(share) or sum(node["Alive"] for node in self._ray.nodes()))
 
+    def _filled(self, calls: int) -> _RemotePurse:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+        # With this process, so that no other machine takes it along.
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        purse = self._ray.remote(_Purse).options(num_cpus=0, scheduling_strategy=here)
+        return _RemotePurse(purse.remote(calls, self._count))
+
     def _enter(self, finished: frozenset[str]) -> None:
         for file in self._plan.files:
             if file.name in finished:
@@ -193,7 +231,7 @@ class Cluster:
         """Asks for the replicas that are missing, and gives parts to those that have room, the emptiest first."""
         works = len(self._queue) + len(self._again) + sum(len(seat.works) for seat in self._seats)
         while len(self._seats) < min(self._count, works):
-            actor = self._actor.remote(self._judge, self._folder, self._plan.stamp)
+            actor = self._actor.remote(self._judge, self._folder, self._plan.stamp, self._purse)
             self._seats.append(_Seat(actor=actor, starting=actor.start.remote()))
         now = time.monotonic()
         for work in [work for work in self._again if work.not_before <= now]:
@@ -238,11 +276,13 @@ class Cluster:
         if ref is seat.starting:
             seat.starting = None
             self._failed_starts = 0
-        elif ref is seat.telling:
-            seat.telling, seat.told = None, answer
         else:
-            self._lost_files = 0
-            self._finished(seat.works.pop(ref).item)
+            seat.told = answer
+            if ref is seat.telling:
+                seat.telling = None
+            else:
+                self._lost_in_a_row = 0
+                self._finished(seat.works.pop(ref).item)
         self.status.replicas = sum(each.starting is None for each in self._seats)
 
     def _finished(self, item: Part | File) -> None:
@@ -261,17 +301,16 @@ class Cluster:
         work = seat.works.pop(ref, None)
         if work is None and not isinstance(error, RRMError | OSError):
             raise ConfigError(f"a replica of the judge cannot work: {type(error).__name__}: {_plain(error)}") from error
-        if work is None or (isinstance(error, RRMError) and not isinstance(error, EngineUnavailableError)):
+        if work is None or _ends_all(error, begun=self._has_begun):
             raise error
-        silent = isinstance(error, EngineUnavailableError)
-        if not silent and not isinstance(error, OSError):
-            self._give_up(work, _plain(error))
-        elif work.begun < ATTEMPTS and self._has_begun:
+        if not isinstance(error, EngineError | OSError):
+            self._give_up(work, f"{type(error).__name__}: {_plain(error)}")
+        elif work.begun < ATTEMPTS:
             self._later(seat, work, error)
-        elif silent or not self._has_begun or self._lost_files >= ATTEMPTS:
+        elif isinstance(error, EngineUnavailableError) or self._lost_in_a_row >= ATTEMPTS:
             raise error
         else:
-            self._lost_files += 1
+            self._lost_in_a_row += 1
             self._give_up(work, _plain(error))
 
     def _later(self, seat: _Seat, work: _Work, error: BaseException) -> None:
@@ -363,6 +402,15 @@ class _Waiting:
             return False
         self._next *= 2
         return True
+
+
+def _ends_all(error: BaseException, *, begun: bool) -> bool:
+    """Whether nothing can be ranked with this: settings that cannot work, a spent budget, or a first try in vain."""
+    if isinstance(error, EngineUnavailableError | FileNotFoundError | PermissionError):
+        return not begun
+    if isinstance(error, EngineError):
+        return error.reason is Reason.OVER_BUDGET
+    return isinstance(error, RRMError)
 
 
 def _plain(error: BaseException) -> str:

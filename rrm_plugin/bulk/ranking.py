@@ -27,9 +27,7 @@ one.
 SILENT_ROWS = 8
 """Rows without a single answer that end a run: fewer may each have a fault of their own."""
 
-_GONE = frozenset(
-    {Reason.TIMEOUT, Reason.RATE_LIMITED, Reason.UNREACHABLE, Reason.BAD_REPLY, Reason.ENGINE_ERROR, Reason.OVER_BUDGET}
-)
+_GONE = frozenset({Reason.TIMEOUT, Reason.RATE_LIMITED, Reason.UNREACHABLE, Reason.BAD_REPLY, Reason.ENGINE_ERROR})
 """Failures of an engine that is not there, as against one that refuses this very request."""
 
 Line = tuple[int, str | Mapping[str, Any]]

@@ -11,14 +11,17 @@ import contextlib
 import dataclasses
 import pickle
 import socket
+from collections.abc import Mapping
 from typing import Any
 
 from rrm_plugin.bulk.folder import Folder, PartTally
 from rrm_plugin.bulk.ranking import Listener, Tally, json_line, rank_rows
 from rrm_plugin.bulk.sources import File, Part, PartReader
 from rrm_plugin.engines.fingerprints import mark
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.engines.limits import Lease, LimitedEngine
+from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
 from rrm_plugin.reward import RRMJudge
+from rrm_plugin.types import Reason
 
 __all__ = ["PARTS_AT_A_TIME", "Replica", "score_settings"]
 
@@ -36,12 +39,14 @@ class Replica:
         judge: a pickled `RRMJudge`.
         folder: the output.
         stamp: of the plan that has to be found there.
+        purse: where calls of a budget are taken from, so many at most at a time; None is no budget.
     """
 
-    def __init__(self, judge: bytes, folder: Folder, stamp: str) -> None:
+    def __init__(self, judge: bytes, folder: Folder, stamp: str, purse: Lease | None = None) -> None:
         self.folder = folder
         self._pickled = judge
         self._stamp = stamp
+        self._purse = purse
         self._now = Tally()
 
     async def start(self) -> str:
@@ -62,45 +67,83 @@ class Replica:
                 "be where all machines see them, on a shared file system or in an object store"
             )
         self.judge: RRMJudge = pickle.loads(self._pickled)
-        self._listener = Listener(self.judge, lasting=True)
+        self._listener = Listener(_limited(self.judge, self._purse), lasting=True)
         return home
 
     async def told(self) -> Tally:
         """What was done since it started, unfinished parts included."""
         return dataclasses.replace(self._now)
 
-    async def rank(self, part: Part) -> PartTally:
+    async def rank(self, part: Part) -> Tally:
         """Ranks a part and finishes it.
+
+        Returns:
+            As `told`.
 
         Raises:
             EngineUnavailableError: the engine answers nothing.
+            EngineError: it answered nothing of this part, or the budget is spent.
             OSError: the file cannot be read or the output not written.
         """
         try:
-            return await self._rank(part)
+            await self._rank(part)
+            return await self.told()
+        except EngineUnavailableError:
+            engine = self._listener.judge.tournament.judge.engine
+            if isinstance(engine, LimitedEngine) and engine.tally.failures[Reason.OVER_BUDGET]:
+                raise _overspent() from None
+            raise
         except OSError as error:
-            raise OSError(f"on the machine {socket.gethostname()}: {error}") from error
+            kind = next(kind for kind in (FileNotFoundError, PermissionError, OSError) if isinstance(error, kind))
+            raise kind(f"on the machine {socket.gethostname()}: {error}") from error
 
-    async def _rank(self, part: Part) -> PartTally:
+    async def _rank(self, part: Part) -> None:
         tally, reader = PartTally(), PartReader(part)
         with self.folder.writing(self.folder.target(part)) as write:
             async with contextlib.aclosing(rank_rows(self._listener, reader, ahead=GROUPS_AHEAD)) as rows:
                 async for row in rows:
+                    _refuse_overspent(row)
                     write(json_line(row))
                     tally.count(row)
                     self._now.count(row)
+            if tally.failures and not tally.calls and not tally.cached:
+                # Perhaps the engine's fault and perhaps that of the part: others tell when it is tried again.
+                raise EngineError(f"the engine answered none of the {tally.failures} calls of this part")
             tally.lines = reader.lines
             # Before the part is in its place: what is finished has a tally.
             await asyncio.to_thread(self.folder.keep_tally, part, tally)
-        return tally
 
-    async def join(self, file: File) -> None:
-        """Puts the parts of a file together."""
+    async def join(self, file: File) -> Tally:
+        """Puts the parts of a file together.
+
+        Returns:
+            As `told`.
+        """
         await asyncio.to_thread(self.folder.join, file)
+        return await self.told()
 
     async def close(self) -> None:
         """Closes the judge."""
         await asyncio.to_thread(self.judge.close)
+
+
+def _limited(judge: RRMJudge, purse: Lease | None) -> RRMJudge:
+    if purse is None:
+        return judge
+    pair_judge = judge.tournament.judge
+    return judge.variant(judge=dataclasses.replace(pair_judge, engine=LimitedEngine(pair_judge.engine, lease=purse)))
+
+
+def _refuse_overspent(row: Mapping[str, Any]) -> None:
+    """A row that lacks calls for want of money is not written: it is ranked when there is some."""
+    if row["failures"].get(Reason.OVER_BUDGET):
+        raise _overspent()
+
+
+def _overspent() -> EngineError:
+    return EngineError(
+        "the budget of judge calls is spent; what is not finished is ranked next time", Reason.OVER_BUDGET
+    )
 
 
 def score_settings(judge: RRMJudge) -> dict[str, Any]:

@@ -32,8 +32,9 @@ _OPTIONS = (
         type=click.FloatRange(min=0, min_open=True),
         help=f"Megabytes of a file that are ranked, and finished, at a time; {_PART_MB:g} by default.",
     ),
+    click.option("--max-calls", type=click.IntRange(min=1), help="Judge calls after which all of them stop."),
 )
-BULK = ("replicas", "gpus", "part_mb")
+BULK = ("replicas", "gpus", "part_mb", "max_calls")
 """Options that only --ray takes."""
 
 
@@ -52,6 +53,7 @@ def rank_on_ray(
     replicas: int | None,
     gpus: float | None,
     part_mb: float | None,
+    max_calls: int | None,
 ) -> None:
     """Ranks the files at `places` into the folder `place`.
 
@@ -65,7 +67,7 @@ def rank_on_ray(
         plan = _planned(judge, folder, places, int((part_mb or _PART_MB) * 2**20))
         with _connected() as ray:
             share = _gpus(ray, settings) if gpus is None else gpus
-            cluster = Cluster(ray, judge, folder, plan, replicas=replicas, gpus=share, say=note)
+            cluster = Cluster(ray, judge, folder, plan, replicas=replicas, gpus=share, max_calls=max_calls, say=note)
             _run(cluster, folder, plan)
     _report(cluster, folder, plan)
 

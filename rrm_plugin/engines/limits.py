@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,7 +22,11 @@ from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.errors import EngineError
 from rrm_plugin.types import Message, Reason
 
-__all__ = ["LimitedEngine", "Tally"]
+__all__ = ["Lease", "LimitedEngine", "Tally"]
+
+Lease = Callable[[int], Awaitable[int]]
+"""Takes calls from a budget that others share: so many at most, 0 once it is spent."""
+_LEASED_AT_A_TIME = 64
 
 
 @dataclass(kw_only=True)
@@ -58,6 +62,7 @@ class LimitedEngine:
         max_tokens: tokens of prompts and replies after which it is not asked any more; what is under way then is
             finished, so they are exceeded by as much.
         calls_per_minute: how many requests may begin in a minute, evenly spread.
+        lease: a budget that processes share; asked for more calls when those it gave are used.
 
     Raises:
         ConfigError: a limit is no number above 0.
@@ -70,6 +75,7 @@ class LimitedEngine:
         max_calls: int | None = None,
         max_tokens: int | None = None,
         calls_per_minute: float | None = None,
+        lease: Lease | None = None,
     ) -> None:
         self.engine = engine
         self.max_calls = None if max_calls is None else whole("max_calls", max_calls, least=1)
@@ -80,12 +86,15 @@ class LimitedEngine:
         self.tally = Tally()
         self._turn: asyncio.Lock | None = None
         self._next = 0.0
+        self._lease = lease
+        self._leased = 0
+        self._leasing: asyncio.Lock | None = None
 
     def __repr__(self) -> str:
         return f"LimitedEngine({self.engine!r}, max_calls={self.max_calls}, max_tokens={self.max_tokens})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_turn": None, "_next": 0.0}
+        return {**self.__dict__, "_turn": None, "_next": 0.0, "_leased": 0, "_leasing": None}
 
     @property
     def name(self) -> str:
@@ -146,6 +155,8 @@ class LimitedEngine:
         if self._interval:
             await self._pace()
             self._refuse_spent()
+        if self._lease is not None:
+            await self._take(self._lease)
         self.tally.under_way += 1
 
     def _refuse_spent(self) -> None:
@@ -157,6 +168,16 @@ class LimitedEngine:
         if spent is not None:
             self.tally.failures[Reason.OVER_BUDGET.value] += 1
             raise EngineError(spent, Reason.OVER_BUDGET)
+
+    async def _take(self, lease: Lease) -> None:
+        if self._leasing is None:
+            self._leasing = asyncio.Lock()
+        async with self._leasing:
+            self._leased = self._leased or await lease(_LEASED_AT_A_TIME)
+            if not self._leased:
+                self.tally.failures[Reason.OVER_BUDGET.value] += 1
+                raise EngineError("the shared budget of judge calls is spent", Reason.OVER_BUDGET)
+            self._leased -= 1
 
     async def _pace(self) -> None:
         if self._turn is None:
