@@ -9,7 +9,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo experiment test test-view test-hosts test-openrlhf test-verl test-vllm lint types bench docs clean
+.PHONY: help demo experiment test test-view test-hosts test-openrlhf test-verl test-vllm test-ray lint types bench docs clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -30,8 +30,8 @@ PIP := $(RUN) -m pip --quiet
 checksum = $(shell (cat pyproject.toml $(1); echo "$(TORCH) $(EXTRAS) $(CURDIR)") | cksum | tr ' ' '-')
 READY := $(VENV)/ready-$(call checksum,$(PINS))
 
-# Trainers whose dependencies contradict each other: each has an environment of its own.
-HOSTS := openrlhf verl vllm
+# Libraries whose dependencies contradict each other, or those of a trainer: each has an environment of its own.
+HOSTS := openrlhf verl vllm ray
 host_ready = .venv-$(1)/ready-$(call checksum,constraints/$(1).txt)
 
 help:  ## what the commands are
@@ -49,7 +49,7 @@ test: $(READY)  ## all tests, offline and on the CPU
 test-view: $(READY)  ## the tests of rrm view alone, which open it in Chromium: apt-get install chromium chromium-driver
 	@$(RUN) -m pytest -q -rsfE tests/viewer $(ARGS)
 
-test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF, verl and vLLM, each in an environment of its own
+test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF, verl, vLLM and Ray, each in an environment of its own
 
 lint: $(READY)  ## style, formatting, and which module may import which
 	@$(RUN) -m ruff check .
@@ -69,7 +69,8 @@ clean:  ## remove .venv and all that the commands made
 	rm -rf $(VENV) $(HOSTS:%=.venv-%) build dist outputs .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# $(1): the environment's folder, $(2): its file of versions. Makes it where it is missing, and puts torch into it.
+# $(1): the environment's folder, $(2): its file of versions. Makes it where it is missing, and puts torch into it if the
+# file has one.
 define environment
 candidates="$(or $(PYTHON),python3.11 python3.12 python3.13 python3.14 python3)"; \
 usable='import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))'; \
@@ -82,7 +83,8 @@ if ! $(1)/bin/python -m pip --version >/dev/null 2>&1 || ! $(1)/bin/python -c "$
   echo "Making $(1) with $$($$python --version)"; \
   $$python -m venv --clear $(1); \
 fi; \
-echo "Installing $(TORCH) and the test environment into $(1); a few minutes, once"; \
+echo "Installing the test environment into $(1); a few minutes, once"; \
+! grep -q '^torch==' $(2) || \
 $(1)/bin/python -m pip --quiet install -c $(2) $(TORCH_INSTALL_ARGS) "$(TORCH)" || { \
   echo "" >&2; \
   echo "$(TORCH) could not be installed. Where pip's registry has no CPU build of torch, point to PyTorch's CPU wheel index:" >&2; \
