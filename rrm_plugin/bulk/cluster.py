@@ -30,7 +30,9 @@ __all__ = ["Cluster", "Status", "connect"]
 ATTEMPTS = 3
 """Times that a part is begun at most."""
 PAUSES = (10.0, 60.0)
-"""Seconds before a part is begun for the second and the third time, where its engine or file could not be reached."""
+"""Seconds before a group, and then a part, is begun for the second and the third time, where its engine or file could
+not be reached: what a server needs to start again.
+"""
 START_SECONDS = 1800.0
 """Longest wait for the first replica: for machines to come up, and for nothing else, since models load later."""
 TICK = 0.5
@@ -204,7 +206,8 @@ class Cluster:
 
     def _places(self, gpus: float) -> int:
         share = self._ray.cluster_resources().get("GPU", 0) / gpus if gpus else 0
-        return max(1, int(share) or sum(node["Alive"] for node in self._ray.nodes()))
+        machines = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
+        return max(1, int(share) or len(machines))
 
     def _filled(self, calls: int) -> _RemotePurse:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -231,7 +234,7 @@ class Cluster:
         """Asks for the replicas that are missing, and gives parts to those that have room, the emptiest first."""
         works = len(self._queue) + len(self._again) + sum(len(seat.works) for seat in self._seats)
         while len(self._seats) < min(self._count, works):
-            actor = self._actor.remote(self._judge, self._folder, self._plan.stamp, self._purse)
+            actor = self._actor.remote(self._judge, self._folder, self._plan.stamp, PAUSES, self._purse)
             self._seats.append(_Seat(actor=actor, starting=actor.start.remote()))
         now = time.monotonic()
         for work in [work for work in self._again if work.not_before <= now]:
@@ -245,8 +248,11 @@ class Cluster:
         if seat is None:
             return False
         work.begun += 1
-        method = seat.actor.join if isinstance(work.item, File) else seat.actor.rank
-        seat.works[method.remote(work.item)] = work
+        if isinstance(work.item, File):
+            ref = seat.actor.join.remote(work.item)
+        else:
+            ref = seat.actor.rank.remote(work.item, work.begun >= ATTEMPTS)
+        seat.works[ref] = work
         return True
 
     def _answers(self) -> list[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -72,24 +72,43 @@ class Listener:
 
     Args:
         judge: scores the groups.
-        lasting: whether to go on listening after the first answer, for runs of millions of groups, which nobody wants
-            unscored: then `SILENT_ROWS` groups one after the other that an engine did not answer end the run too.
+        patience: for runs of millions of groups, which nobody wants unscored: seconds to wait before a group that the
+            engine did not answer is scored again, a number for each time; and `SILENT_ROWS` groups in a row that were
+            waited for in vain end the run. None waits for none, and listens until the engine's first answer only.
     """
 
-    def __init__(self, judge: RRMJudge, *, lasting: bool = False) -> None:
+    def __init__(self, judge: RRMJudge, *, patience: Sequence[float] | None = None) -> None:
         self.judge = judge
         self.silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Ends with the error, as soon as it is clear."""
-        self._lasting = lasting
+        self._patience = patience
         self._heard: list[Scores] | None = []
+        self._answered = False
         self._in_a_row = 0
+        self._under_way = 0
+        self._next = asyncio.Event()
 
     async def score(self, group: Group) -> Scores:
         """The scores of one group."""
-        (scores,) = await self.judge.ascore_groups([group])
-        if scores.judgements:
-            self._listen(scores)
-        return scores
+        self._under_way += 1
+        try:
+            scores = await self._score_patiently(group)
+            if scores.judgements:
+                self._listen(scores)
+            return scores
+        finally:
+            self._under_way -= 1
+            self._next.set()
+            self._next = asyncio.Event()
+
+    async def is_heard(self) -> bool:
+        """Whether the engine has answered any group since the last one that it did not answer.
+
+        Waits for the groups under way as long as that is open.
+        """
+        while self._in_a_row and self._under_way and not self.silent.done():
+            await self._next.wait()
+        return not self._in_a_row
 
     def decide(self) -> None:
         """Judges by the rows that are done, one time: with these an engine has shown whether it is there."""
@@ -99,15 +118,29 @@ class Listener:
         except EngineUnavailableError as error:
             self._end(error)
 
+    async def _score_patiently(self, group: Group) -> Scores:
+        scores = await self._score(group)
+        for pause in self._patience or ():
+            # Before the first answer it is the set-up that is wrong, and no time heals that.
+            if not self._answered or not _unanswered(scores):
+                break
+            await asyncio.sleep(pause)
+            scores = await self._score(group)
+        return scores
+
+    async def _score(self, group: Group) -> Scores:
+        (scores,) = await self.judge.ascore_groups([group])
+        self._answered = self._answered or (bool(scores.judgements) and not _unanswered(scores))
+        return scores
+
     def _listen(self, scores: Scores) -> None:
         if self._heard is not None:
             self._heard.append(scores)
             if len(self._heard) >= SILENT_ROWS:
                 self.decide()
-        calls = [call for judgement in scores.judgements for call in judgement.ballots]
-        self._in_a_row = self._in_a_row + 1 if all(call.reason in _GONE for call in calls) else 0
-        if self._lasting and self._in_a_row >= SILENT_ROWS:
-            self._end(self._fallen_silent(calls[-1]))
+        self._in_a_row = self._in_a_row + 1 if _unanswered(scores) else 0
+        if self._patience is not None and self._in_a_row >= SILENT_ROWS:
+            self._end(self._fallen_silent(_calls(scores)[-1]))
 
     def _fallen_silent(self, call: Judgement) -> EngineUnavailableError:
         return EngineUnavailableError(
@@ -155,6 +188,16 @@ def json_line(row: Mapping[str, Any]) -> bytes:
     return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
 
 
+def _calls(scores: Scores) -> list[Judgement]:
+    return [call for judgement in scores.judgements for call in judgement.ballots]
+
+
+def _unanswered(scores: Scores) -> bool:
+    """Whether a group was judged, and none of its calls by an engine that is there."""
+    calls = _calls(scores)
+    return bool(calls) and all(call.reason in _GONE for call in calls)
+
+
 async def _oldest(pending: deque[asyncio.Task[dict[str, Any]]], listener: Listener) -> dict[str, Any]:
     await asyncio.wait((pending[0], listener.silent), return_when=asyncio.FIRST_COMPLETED)
     if listener.silent.done():
@@ -191,14 +234,13 @@ def _group(line: str | Mapping[str, Any]) -> Group:
 
 
 def _result(number: int, name: str | None, scores: Scores) -> dict[str, Any]:
-    ballots = [ballot for judgement in scores.judgements for ballot in judgement.ballots]
     return {
         "id": name,
         "line": number,
         "values": scores.values,
         "ranking": scores.ranking,
         "calls": scores.calls,
-        "cached": sum(ballot.cached for ballot in ballots),
+        "cached": sum(call.cached for call in _calls(scores)),
         "agreement": scores.agreement,
         "first_rate": scores.first_rate,
         "cycles": scores.cycles,

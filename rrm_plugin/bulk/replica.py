@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import pickle
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rrm_plugin.bulk.folder import Folder, PartTally
@@ -39,13 +39,17 @@ class Replica:
         judge: a pickled `RRMJudge`.
         folder: the output.
         stamp: of the plan that has to be found there.
+        patience: as of a `Listener`.
         purse: where calls of a budget are taken from, so many at most at a time; None is no budget.
     """
 
-    def __init__(self, judge: bytes, folder: Folder, stamp: str, purse: Lease | None = None) -> None:
+    def __init__(
+        self, judge: bytes, folder: Folder, stamp: str, patience: Sequence[float] = (), purse: Lease | None = None
+    ) -> None:
         self.folder = folder
         self._pickled = judge
         self._stamp = stamp
+        self._patience = patience
         self._purse = purse
         self._now = Tally()
 
@@ -67,26 +71,30 @@ class Replica:
                 "be where all machines see them, on a shared file system or in an object store"
             )
         self.judge: RRMJudge = pickle.loads(self._pickled)
-        self._listener = Listener(_limited(self.judge, self._purse), lasting=True)
+        self._listener = Listener(_limited(self.judge, self._purse), patience=self._patience)
         return home
 
     async def told(self) -> Tally:
         """What was done since it started, unfinished parts included."""
         return dataclasses.replace(self._now)
 
-    async def rank(self, part: Part) -> Tally:
+    async def rank(self, part: Part, last: bool) -> Tally:
         """Ranks a part and finishes it.
+
+        Args:
+            last: whether it will not be begun again: a group that an engine does not answer is then taken for one that
+                it cannot answer, as long as it answers others of the part.
 
         Returns:
             As `told`.
 
         Raises:
             EngineUnavailableError: the engine answers nothing.
-            EngineError: it answered nothing of this part, or the budget is spent.
+            EngineError: it left groups unanswered, and perhaps all that came since; or the budget is spent.
             OSError: the file cannot be read or the output not written.
         """
         try:
-            await self._rank(part)
+            await self._rank(part, last)
             return await self.told()
         except EngineUnavailableError:
             engine = self._listener.judge.tournament.judge.engine
@@ -97,8 +105,8 @@ class Replica:
             kind = next(kind for kind in (FileNotFoundError, PermissionError, OSError) if isinstance(error, kind))
             raise kind(f"on the machine {socket.gethostname()}: {error}") from error
 
-    async def _rank(self, part: Part) -> None:
-        tally, reader = PartTally(), PartReader(part)
+    async def _rank(self, part: Part, last: bool) -> None:
+        tally, reader, unanswered = PartTally(), PartReader(part), 0
         with self.folder.writing(self.folder.target(part)) as write:
             async with contextlib.aclosing(rank_rows(self._listener, reader, ahead=GROUPS_AHEAD)) as rows:
                 async for row in rows:
@@ -106,9 +114,11 @@ class Replica:
                     write(json_line(row))
                     tally.count(row)
                     self._now.count(row)
-            if tally.failures and not tally.calls and not tally.cached:
-                # Perhaps the engine's fault and perhaps that of the part: others tell when it is tried again.
-                raise EngineError(f"the engine answered none of the {tally.failures} calls of this part")
+                    unanswered += bool(row["failures"]) and not row["calls"] and not row["cached"]
+            # Perhaps for want of an engine, and perhaps for what these groups are.
+            nothing = unanswered and not tally.calls and not tally.cached
+            if nothing or (unanswered and not last and not await self._listener.is_heard()):
+                raise EngineError(f"the engine did not answer {unanswered} of {tally.groups} groups")
             tally.lines = reader.lines
             # Before the part is in its place: what is finished has a tally.
             await asyncio.to_thread(self.folder.keep_tally, part, tally)

@@ -1,7 +1,7 @@
 """A Ray cluster of several nodes on this machine, a judge behind HTTP that counts, and runs of `rrm rank --ray`.
 
-What is real: Ray's own cluster with a raylet, workers and an address for each node, the command in a process of its own,
-and HTTP. What is played: the model, whose verdict is drawn from the text of the question alone.
+What is real: Ray's own cluster with a raylet, workers and an address for each node, the command in a process of its
+own, and HTTP. What is played: the model, whose verdict is drawn from the text of the question alone.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class CountingServer:
     latency: float = 0.02
     asked: Counter[str] = field(default_factory=Counter)
     down: bool = False
+    refused: int = 0
     url: str = ""
 
     @property
@@ -46,6 +47,7 @@ class CountingServer:
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
         if self.down:
+            self.refused += 1
             return web.json_response({"error": {"message": "out for lunch"}}, status=503)
         digest = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
         self.asked[digest] += 1
@@ -113,6 +115,14 @@ def ranked_alone(paths: list[Path], folder: Path, options: list[str]) -> dict[st
 
 def outputs(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.jsonl"))}
+
+
+def but_who_paid(rows: dict[str, bytes]) -> dict[str, list[dict[str, Any]]]:
+    """Outputs with calls and calls from the ledger added up: a row that was begun before has paid for fewer."""
+    read = {name: [json.loads(line) for line in text.splitlines()] for name, text in rows.items()}
+    for row in (row for each in read.values() for row in each):
+        row["calls"] += row.pop("cached")
+    return read
 
 
 @dataclass
