@@ -35,9 +35,14 @@ class CountingServer:
 
     latency: float = 0.02
     asked: Counter[str] = field(default_factory=Counter)
-    down: bool = False
+    outage: tuple[int, float] = (sys.maxsize, 0)
+    """After how many requests it is away, and for how many seconds."""
     refused: int = 0
     url: str = ""
+    _back: float | None = None
+
+    def recover(self) -> None:
+        self._back = 0.0
 
     @property
     def again(self) -> int:
@@ -46,7 +51,9 @@ class CountingServer:
 
     async def answer(self, request: web.Request) -> web.Response:
         body = await request.json()
-        if self.down:
+        if self.asked.total() >= self.outage[0] and self._back is None:
+            self._back = time.monotonic() + self.outage[1]
+        if self._back is not None and time.monotonic() < self._back:
             self.refused += 1
             return web.json_response({"error": {"message": "out for lunch"}}, status=503)
         digest = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
