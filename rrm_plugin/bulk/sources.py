@@ -206,10 +206,11 @@ def _fits(pattern: str | None) -> Callable[[str], bool]:
     """Which names are meant: those that fit a pattern, or in a folder those of a known kind that are not hidden."""
     if pattern is None:
         return lambda name: bool(_KNOWN.search(name)) and not re.search(r"(^|/)[._]", name)
+    hides = not re.search(r"(^|/)\.", pattern)
     stars = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
     pieces = re.split(r"(\*\*/|\*\*|\*)", pattern)
     compiled = re.compile("".join(stars.get(piece, re.escape(piece)) for piece in pieces))
-    return lambda name: bool(compiled.fullmatch(name))
+    return lambda name: bool(compiled.fullmatch(name)) and not (hides and re.search(r"(^|/)\.", name))
 
 
 def _cuts(file: File, part_size: int) -> tuple[tuple[int, int | None], ...]:
