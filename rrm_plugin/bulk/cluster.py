@@ -313,7 +313,8 @@ class Cluster:
             self._give_up(work, f"{type(error).__name__}: {_plain(error)}")
         elif work.begun < ATTEMPTS:
             self._later(seat, work, error)
-        elif isinstance(error, EngineUnavailableError) or self._lost_in_a_row >= ATTEMPTS:
+        elif isinstance(error, EngineUnavailableError) or (self._queue and self._lost_in_a_row >= ATTEMPTS - 1):
+            # Where so many fail one after the other, the rest would too.
             raise error
         else:
             self._lost_in_a_row += 1

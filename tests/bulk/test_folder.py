@@ -98,7 +98,7 @@ def test_a_plan_of_another_kind_is_refused(folder):
 
 def test_a_plan_goes_on_with_equal_settings_and_equal_files_only():
     plan = Plan(settings={"schedule": "circulant:3"}, files=[FILE])
-    moved = File(**{**vars(FILE), "path": "/mnt/data/a.jsonl"})
+    moved = File(**{**vars(FILE), "path": "/elsewhere/a.jsonl"})
     new = File(place="/", path="/data/z.jsonl", name="z.jsonl", size=1, modified="1")
     assert plan.continued({"schedule": "circulant:3"}, [moved, new]).files == [moved, new]
     assert plan.continued({"schedule": "circulant:3"}, [new]).files == [FILE, new]

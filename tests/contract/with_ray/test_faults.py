@@ -6,6 +6,7 @@ import json
 import math
 import os
 import signal
+import tracemalloc
 
 import click
 import pytest
@@ -130,3 +131,16 @@ def test_a_machine_that_does_not_see_the_folder_is_named(tmp_path, here, monkeyp
     monkeypatch.setattr("rrm_plugin.cli.bulk.Folder", Elsewhere)
     with pytest.raises(ConfigError, match=r"does not see the folder .*not here"):
         here([tmp_path / "in"], tmp_path / "out", {"engine": "scripted:longer"})
+
+
+def test_the_driver_holds_no_rows_however_many_files_there_are(tmp_path, here):
+    peaks = []
+    for files in (1, 20):
+        write_groups(tmp_path / f"{files}", files, 8, size=4000)
+        tracemalloc.start()
+        with pytest.raises(click.ClickException, match=f"{files} of {9 * files} rows could not be scored"):
+            here([tmp_path / f"{files}"], tmp_path / f"out {files}", {"engine": "scripted:longer"})
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert sum(path.stat().st_size for path in (tmp_path / "20").iterdir()) > 10 * 2**20
+    assert peaks[1] < peaks[0] + 2**20
