@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results" / "bulk.md"
 LATENCY = 0.1
 CONCURRENCY = 8
-FILES, GROUPS, CALLS_OF_A_GROUP = 18, 5, 6
+FILES, GROUPS, CALLS_OF_A_GROUP = 12, 5, 6
 REPLICAS = (1, 2, 3)
 
 

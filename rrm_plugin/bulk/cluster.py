@@ -13,11 +13,11 @@ import dataclasses
 import re
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rrm_plugin.bulk.folder import Folder, Plan
+from rrm_plugin.bulk.folder import Folder
 from rrm_plugin.bulk.ranking import Tally
 from rrm_plugin.bulk.replica import PARTS_AT_A_TIME, Replica
 from rrm_plugin.bulk.sources import File, Part
@@ -134,7 +134,8 @@ class Cluster:
     Args:
         ray: the module, connected.
         judge: is pickled for each replica.
-        folder, plan: where the output goes, and what it is.
+        folder, stamp: where the output goes, and how to know that it is this folder.
+        files: what is ranked.
         replicas: how many; None is one for each GPU share that the cluster has, or for each machine without GPUs.
         gpus: of each replica; a fraction shares one.
         max_calls: judge calls that may be made in all; retries of the engine's own are none.
@@ -146,7 +147,8 @@ class Cluster:
         ray: Any,
         judge: RRMJudge,
         folder: Folder,
-        plan: Plan,
+        stamp: str,
+        files: Sequence[File],
         *,
         replicas: int | None = None,
         gpus: float = 0,
@@ -155,7 +157,7 @@ class Cluster:
     ) -> None:
         self._ray = ray
         self._judge = ray.cloudpickle.dumps(judge)
-        self._folder, self._plan, self._say = folder, plan, say
+        self._folder, self._stamp, self._files, self._say = folder, stamp, files, say
         self._actor = ray.remote(Replica).options(
             num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
@@ -171,7 +173,10 @@ class Cluster:
         self._past = Tally()
         """What replicas did that are no more."""
         self._failed_starts = 0
+        self._start_after = 0.0
         self._lost_in_a_row = 0
+        self._spent: EngineError | None = None
+        """Why nothing new is begun: what others have under way may still be paid."""
         self._waits = _Waiting()
         self.status = Status()
         self.failed: list[tuple[Part | File, str]] = []
@@ -192,14 +197,17 @@ class Cluster:
         """
         self._enter(finished)
         try:
-            while self._queue or self._again or any(seat.works for seat in self._seats):
+            while any(seat.works for seat in self._seats) or (not self._spent and (self._queue or self._again)):
                 self._fill()
                 for ref in self._answers():
                     self._settle(ref)
                 self._wait_for_machines()
                 self.status.now = self._sum()
+                self.status.replicas = sum(seat.starting is None for seat in self._seats)
                 show(self.status)
             self._close()
+            if self._spent:
+                raise self._spent
         finally:
             for seat in self._seats:
                 self._ray.kill(seat.actor)
@@ -218,7 +226,7 @@ class Cluster:
         return _RemotePurse(purse.remote(calls, self._count))
 
     def _enter(self, finished: frozenset[str]) -> None:
-        for file in self._plan.files:
+        for file in self._files:
             if file.name in finished:
                 self._folder.remove_parts(file)
                 self.status.files += 1
@@ -232,11 +240,13 @@ class Cluster:
 
     def _fill(self) -> None:
         """Asks for the replicas that are missing, and gives parts to those that have room, the emptiest first."""
+        if self._spent:
+            return
         works = len(self._queue) + len(self._again) + sum(len(seat.works) for seat in self._seats)
-        while len(self._seats) < min(self._count, works):
-            actor = self._actor.remote(self._judge, self._folder, self._plan.stamp, PAUSES, self._purse)
-            self._seats.append(_Seat(actor=actor, starting=actor.start.remote()))
         now = time.monotonic()
+        while len(self._seats) < min(self._count, works) and now >= self._start_after:
+            actor = self._actor.remote(self._judge, self._folder, self._stamp, PAUSES, self._purse)
+            self._seats.append(_Seat(actor=actor, starting=actor.start.remote()))
         for work in [work for work in self._again if work.not_before <= now]:
             if self._give(work):
                 self._again.remove(work)
@@ -256,13 +266,16 @@ class Cluster:
         return True
 
     def _answers(self) -> list[Any]:
-        """References whose answer is there, after a wait of at most a tick."""
+        """A reference whose answer is there, or none after a tick."""
         now = time.monotonic()
         for seat in self._seats:
             if seat.starting is None and seat.telling is None and now - seat.asked >= TOLD_EVERY:
                 seat.telling, seat.asked = seat.actor.told.remote(), now
         refs = [ref for seat in self._seats for ref in (seat.starting, seat.telling, *seat.works) if ref is not None]
-        return self._ray.wait(refs, num_returns=len(refs), timeout=TICK)[0] if refs else []
+        if not refs:
+            time.sleep(TICK)
+            return []
+        return self._ray.wait(refs, num_returns=1, timeout=TICK)[0]
 
     def _settle(self, ref: Any) -> None:
         seat = next((seat for seat in self._seats if ref in (seat.starting, seat.telling) or ref in seat.works), None)
@@ -289,7 +302,6 @@ class Cluster:
             else:
                 self._lost_in_a_row = 0
                 self._finished(seat.works.pop(ref).item)
-        self.status.replicas = sum(each.starting is None for each in self._seats)
 
     def _finished(self, item: Part | File) -> None:
         file = item if isinstance(item, File) else item.file
@@ -304,12 +316,15 @@ class Cluster:
 
     def _failed(self, seat: _Seat, ref: Any, error: BaseException) -> None:
         """A replica that lives could not do what it was asked."""
-        work = seat.works.pop(ref, None)
-        if work is None and not isinstance(error, RRMError | OSError):
-            raise ConfigError(f"a replica of the judge cannot work: {type(error).__name__}: {_plain(error)}") from error
-        if work is None or _ends_all(error, begun=self._has_begun):
+        if ref is seat.starting:
+            self._not_started(seat, error)
+            return
+        work = seat.works.pop(ref)
+        if isinstance(error, EngineError) and error.reason is Reason.OVER_BUDGET:
+            self._spent = error
+        elif _ends_all(error, begun=self._has_begun):
             raise error
-        if not isinstance(error, EngineError | OSError):
+        elif not isinstance(error, EngineError | OSError):
             self._give_up(work, f"{type(error).__name__}: {_plain(error)}")
         elif work.begun < ATTEMPTS:
             self._later(seat, work, error)
@@ -319,6 +334,15 @@ class Cluster:
         else:
             self._lost_in_a_row += 1
             self._give_up(work, _plain(error))
+
+    def _not_started(self, seat: _Seat, error: BaseException) -> None:
+        if self._has_begun:
+            # A machine that came later and is not set up as the others are.
+            self._died(seat, error)
+        elif isinstance(error, RRMError | OSError):
+            raise error
+        else:
+            raise ConfigError(f"no replica of the judge can start: {type(error).__name__}: {_plain(error)}") from error
 
     def _later(self, seat: _Seat, work: _Work, error: BaseException) -> None:
         """What may pass is waited for: a server that starts again, a file system that is away."""
@@ -337,6 +361,7 @@ class Cluster:
         """A replica is no more, or cannot be reached any more."""
         if seat.starting is not None:
             self._failed_starts += 1
+            self._start_after = time.monotonic() + PAUSES[0]
             if self._failed_starts >= ATTEMPTS * self._count:
                 raise ConfigError(f"no replica of the judge can start: {_plain(error)}")
         self.status.died += 1
@@ -412,12 +437,10 @@ class _Waiting:
 
 
 def _ends_all(error: BaseException, *, begun: bool) -> bool:
-    """Whether nothing can be ranked with this: settings that cannot work, a spent budget, or a first try in vain."""
+    """Whether nothing can be ranked with this: settings that cannot work, or a first try in vain."""
     if isinstance(error, EngineUnavailableError | FileNotFoundError | PermissionError):
         return not begun
-    if isinstance(error, EngineError):
-        return error.reason is Reason.OVER_BUDGET
-    return isinstance(error, RRMError)
+    return isinstance(error, RRMError) and not isinstance(error, EngineError)
 
 
 def _plain(error: BaseException) -> str:

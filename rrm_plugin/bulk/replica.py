@@ -11,7 +11,7 @@ import contextlib
 import dataclasses
 import pickle
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rrm_plugin.bulk.folder import Folder, PartTally
@@ -20,6 +20,7 @@ from rrm_plugin.bulk.sources import File, Part, PartReader
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.limits import Lease, LimitedEngine
 from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
+from rrm_plugin.ledger import Ledger
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.types import Reason
 
@@ -30,6 +31,8 @@ PARTS_AT_A_TIME = 4
 
 GROUPS_AHEAD = 128
 """Groups of a part that are judged at a time."""
+
+_LOOKS_EVERY = 0.05
 
 
 class Replica:
@@ -71,6 +74,9 @@ class Replica:
                 "be where all machines see them, on a shared file system or in an object store"
             )
         self.judge: RRMJudge = pickle.loads(self._pickled)
+        if (ledger := self.judge.tournament.judge.ledger) is not None:
+            # Made here too: a copy by pickle would find no folder, and judge without a ledger.
+            Ledger(ledger.path)
         self._listener = Listener(_limited(self.judge, self._purse), patience=self._patience)
         return home
 
@@ -97,9 +103,8 @@ class Replica:
             await self._rank(part, last)
             return await self.told()
         except EngineUnavailableError:
-            engine = self._listener.judge.tournament.judge.engine
-            if isinstance(engine, LimitedEngine) and engine.tally.failures[Reason.OVER_BUDGET]:
-                raise _overspent() from None
+            if (engine := self._limited) and engine.tally.failures[Reason.OVER_BUDGET]:
+                raise await self._overspent() from None
             raise
         except OSError as error:
             kind = next(kind for kind in (FileNotFoundError, PermissionError, OSError) if isinstance(error, kind))
@@ -110,7 +115,9 @@ class Replica:
         with self.folder.writing(self.folder.target(part)) as write:
             async with contextlib.aclosing(rank_rows(self._listener, reader, ahead=GROUPS_AHEAD)) as rows:
                 async for row in rows:
-                    _refuse_overspent(row)
+                    if row["failures"].get(Reason.OVER_BUDGET):
+                        # It lacks calls for want of money, and is ranked when there is some.
+                        raise await self._overspent()
                     write(json_line(row))
                     tally.count(row)
                     self._now.count(row)
@@ -122,6 +129,19 @@ class Replica:
             tally.lines = reader.lines
             # Before the part is in its place: what is finished has a tally.
             await asyncio.to_thread(self.folder.keep_tally, part, tally)
+
+    @property
+    def _limited(self) -> LimitedEngine | None:
+        engine = self._listener.judge.tournament.judge.engine
+        return engine if isinstance(engine, LimitedEngine) else None
+
+    async def _overspent(self) -> EngineError:
+        """The error to end with, once the calls that were still paid are answered, and in the ledger."""
+        while self._limited and self._limited.tally.under_way:
+            await asyncio.sleep(_LOOKS_EVERY)
+        return EngineError(
+            "the budget of judge calls is spent; what is not finished is ranked next time", Reason.OVER_BUDGET
+        )
 
     async def join(self, file: File) -> Tally:
         """Puts the parts of a file together.
@@ -142,18 +162,6 @@ def _limited(judge: RRMJudge, purse: Lease | None) -> RRMJudge:
         return judge
     pair_judge = judge.tournament.judge
     return judge.variant(judge=dataclasses.replace(pair_judge, engine=LimitedEngine(pair_judge.engine, lease=purse)))
-
-
-def _refuse_overspent(row: Mapping[str, Any]) -> None:
-    """A row that lacks calls for want of money is not written: it is ranked when there is some."""
-    if row["failures"].get(Reason.OVER_BUDGET):
-        raise _overspent()
-
-
-def _overspent() -> EngineError:
-    return EngineError(
-        "the budget of judge calls is spent; what is not finished is ranked next time", Reason.OVER_BUDGET
-    )
 
 
 def score_settings(judge: RRMJudge) -> dict[str, Any]:

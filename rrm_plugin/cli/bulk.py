@@ -13,7 +13,7 @@ import click
 from rrm_plugin.bulk.cluster import Cluster, Status, connect
 from rrm_plugin.bulk.folder import Folder, PartTally, Plan
 from rrm_plugin.bulk.replica import score_settings
-from rrm_plugin.bulk.sources import find_files
+from rrm_plugin.bulk.sources import File, find_files
 from rrm_plugin.cli.progress import Progress, note
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.reward import RRMJudge
@@ -64,15 +64,17 @@ def rank_on_ray(
     # The judge of this process only says what cannot work, and what decides the scores: it makes no call.
     with RRMJudge(**settings) as judge:
         folder = Folder(place if "://" in place else os.path.abspath(os.path.expanduser(place)))
-        plan = _planned(judge, folder, places, int((part_mb or _PART_MB) * 2**20))
+        stamp, files = _planned(judge, folder, places, int((part_mb or _PART_MB) * 2**20))
         with _connected() as ray:
             share = _gpus(ray, settings) if gpus is None else gpus
-            cluster = Cluster(ray, judge, folder, plan, replicas=replicas, gpus=share, max_calls=max_calls, say=note)
-            _run(cluster, folder, plan)
-    _report(cluster, folder, plan)
+            cluster = Cluster(
+                ray, judge, folder, stamp, files, replicas=replicas, gpus=share, max_calls=max_calls, say=note
+            )
+            _run(cluster, folder, files)
+    _report(cluster, folder, files)
 
 
-def _planned(judge: RRMJudge, folder: Folder, places: Sequence[str], part_size: int) -> Plan:
+def _planned(judge: RRMJudge, folder: Folder, places: Sequence[str], part_size: int) -> tuple[str, list[File]]:
     before = folder.read_plan()
     known = {file.name: file for file in before.files} if before else {}
     files = find_files(places, but=folder.place, part_size=part_size, known=known)
@@ -83,7 +85,11 @@ def _planned(judge: RRMJudge, folder: Folder, places: Sequence[str], part_size: 
     settings = score_settings(judge)
     plan = before.continued(settings, files) if before else Plan(settings=settings, files=files)
     folder.write_plan(plan)
-    return plan
+    if kept := len(plan.files) - len(files):
+        note(
+            f"{kept} files of earlier runs into {folder.place} are not among those given now, and are left as they are"
+        )
+    return plan.stamp, files
 
 
 @contextlib.contextmanager
@@ -103,16 +109,16 @@ def _gpus(ray: Any, settings: Mapping[str, Any]) -> float:
     return float(settings.get("tensor_parallel_size", 1)) if here and ray.cluster_resources().get("GPU") else 0.0
 
 
-def _run(cluster: Cluster, folder: Folder, plan: Plan) -> None:
+def _run(cluster: Cluster, folder: Folder, files: Sequence[File]) -> None:
     began = time.monotonic()
-    parts = sum(len(file.parts) for file in plan.files)
+    parts = sum(len(file.parts) for file in files)
     with Progress(parts, "part") as progress:
 
         def show(status: Status) -> None:
             seconds = time.monotonic() - began
             progress.stand(
                 status.parts,
-                f"{status.files} of {len(plan.files)} files; now {status.now.told()}, "
+                f"{status.files} of {len(files)} files; now {status.now.told()}, "
                 f"{status.now.groups / seconds:.1f} groups/s, {status.replicas} replicas",
             )
 
@@ -121,14 +127,14 @@ def _run(cluster: Cluster, folder: Folder, plan: Plan) -> None:
         except KeyboardInterrupt:
             done = cluster.status
             raise click.ClickException(
-                f"stopped; {done.files} of {len(plan.files)} files and {done.parts} of {parts} parts are finished in "
+                f"stopped; {done.files} of {len(files)} files and {done.parts} of {parts} parts are finished in "
                 f"{folder.place}: run the same command again to go on"
             ) from None
 
 
-def _report(cluster: Cluster, folder: Folder, plan: Plan) -> None:
+def _report(cluster: Cluster, folder: Folder, files: Sequence[File]) -> None:
     names = folder.names()
-    whole = [file for file in plan.files if file.name in names]
+    whole = [file for file in files if file.name in names]
     tally = PartTally()
     for each in folder.tallies(part for file in whole for part in file.parts):
         tally.add(each)
@@ -140,9 +146,9 @@ def _report(cluster: Cluster, folder: Folder, plan: Plan) -> None:
             f"{len(cluster.failed)} parts could not be ranked, and their files have no output: {told}. "
             "The same command again tries them again"
         )
-    if len(whole) < len(plan.files):
+    if len(whole) < len(files):
         raise click.ClickException(
-            f"{len(plan.files) - len(whole)} files that were ranked are not in {folder.place}: do all machines see it?"
+            f"{len(files) - len(whole)} files that were ranked are not in {folder.place}: do all machines see it?"
         )
     if tally.errors:
         raise click.ClickException(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import pickle
+import shutil
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_a_folder_of_another_run_is_not_taken_for_this_one(tmp_path):
     replica = Replica(pickle.dumps(RRMJudge(engine="scripted:longer")), folder, "another stamp")
     with pytest.raises(ConfigError, match="does not see the folder"):
         asyncio.run(replica.start())
+
+
+def test_a_ledger_is_made_on_the_machine_of_the_replica(tmp_path):
+    folder = Folder(str(tmp_path / "out"))
+    plan = Plan(settings={}, files=[])
+    folder.write_plan(plan)
+    judge = pickle.dumps(RRMJudge(engine="scripted:longer", ledger=tmp_path / "disk" / "ledger.db"))
+    shutil.rmtree(tmp_path / "disk")
+    asyncio.run(Replica(judge, folder, plan.stamp).start())
+    assert (tmp_path / "disk" / "ledger.db").exists()
 
 
 def test_settings_are_those_that_decide_a_score(tmp_path):
