@@ -2,8 +2,9 @@
 
 A server in a process of its own answers every request 100 ms after it came, and each judge has 8 under way at most: a
 judge model that is at its limit, so that more judges are worth as much as there are more of them. The contestants take
-turns in the same run. The time counts from the first request to the last answer, as the server saw them; what starting
-takes is told apart. Ray's nodes are processes of this machine, which shows what Ray costs and not what a network does.
+turns in the same run. The rate is that of the middle half of the answers, as the server gave them, since replicas start
+one after the other; what starting takes is told apart. Ray's nodes are processes of this machine, which shows what Ray
+costs and not what a network does.
 
     make test-ray && .venv-ray/bin/python benchmarks/bulk.py [--write]
 
@@ -29,7 +30,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).parent / "results" / "bulk.md"
 LATENCY = 0.1
 CONCURRENCY = 8
-FILES, GROUPS, CALLS_OF_A_GROUP = 12, 5, 6
+FILES, GROUPS, CALLS_OF_A_GROUP = 18, 5, 6
 REPLICAS = (1, 2, 3)
 
 
@@ -46,31 +46,33 @@ class Round:
     """What one contestant did in one round."""
 
     rate: float
-    """Groups a second, from the first request to the last answer."""
+    """Groups a second, in the middle half of the answers."""
     rest: float
-    """Seconds of the command beside that: starting and ending."""
+    """Seconds of the command outside of the time between the first request and the last answer."""
 
 
 def serve() -> None:
-    """Answers, on a port that is printed; GET /span tells how many came, and how long they took in all, and forgets."""
-    times: list[float] = []
+    """Answers, on a port that is printed; GET /times tells when requests came and were answered, and forgets."""
+    came: list[float] = []
+    answered: list[float] = []
 
     async def answer(_: web.Request) -> web.Response:
-        times.append(time.monotonic())
+        came.append(time.monotonic())
         await asyncio.sleep(LATENCY)
-        times.append(time.monotonic())
+        answered.append(time.monotonic())
         choice = {"index": 0, "finish_reason": "stop", "message": {"content": "\\boxed{Assistant 1}"}}
         return web.json_response({"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}})
 
-    async def span(_: web.Request) -> web.Response:
-        told = {"calls": len(times) // 2, "seconds": max(times) - min(times)}
-        times.clear()
+    async def times(_: web.Request) -> web.Response:
+        told = {"came": sorted(came), "answered": sorted(answered)}
+        came.clear()
+        answered.clear()
         return web.json_response(told)
 
     async def run() -> None:
         app = web.Application()
         app.router.add_post("/v1/chat/completions", answer)
-        app.router.add_get("/span", span)
+        app.router.add_get("/times", times)
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", 0).start()
@@ -131,10 +133,13 @@ def play(url: str, address: str, words: list[str]) -> Round:
     environment = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)}
     subprocess.run(command, env=environment, check=True, stderr=subprocess.PIPE)
     took = time.monotonic() - began
-    with urllib.request.urlopen(f"{url}/span") as answer:
-        told: dict[str, Any] = json.load(answer)
-    assert told["calls"] == FILES * GROUPS * CALLS_OF_A_GROUP, told
-    return Round(rate=FILES * GROUPS / told["seconds"], rest=took - told["seconds"])
+    with urllib.request.urlopen(f"{url}/times") as answer:
+        told: dict[str, list[float]] = json.load(answer)
+    answered = told["answered"]
+    assert len(answered) == FILES * GROUPS * CALLS_OF_A_GROUP
+    middle = answered[len(answered) // 4 : -len(answered) // 4]
+    rate = (len(middle) - 1) / (middle[-1] - middle[0]) / CALLS_OF_A_GROUP
+    return Round(rate=rate, rest=took - (answered[-1] - told["came"][0]))
 
 
 def measure(rounds: int) -> dict[str, list[Round]]:
