@@ -67,7 +67,7 @@ def test_an_engine_that_never_answers_ends_the_run_at_its_start(tmp_path, here):
 def test_an_engine_that_goes_away_ends_the_run_and_leaves_no_row_unscored(tmp_path, server, monkeypatch, here):
     monkeypatch.setattr(bulk_cluster, "PAUSES", (0.1, 0.1))
     write_groups(tmp_path / "in", 12, 6)
-    settings = {"engine": server.url, "model": "m", "temperature": 0, "concurrency": 8, "max_retries": 0}
+    settings = {"engine": server.url, "model": "m", "temperature": 0, "concurrency": 8, "retry_for": 0}
     server.outage = (250, math.inf)
     with pytest.raises(EngineUnavailableError, match="out for lunch"):
         here([tmp_path / "in"], tmp_path / "out", settings)
@@ -83,7 +83,7 @@ def test_an_engine_that_goes_away_ends_the_run_and_leaves_no_row_unscored(tmp_pa
 def test_an_engine_that_is_away_for_a_while_costs_nothing(tmp_path, server, monkeypatch, here):
     monkeypatch.setattr(bulk_cluster, "PAUSES", (2.0, 10.0))
     write_groups(tmp_path / "in", 8, 6)
-    settings = {"engine": server.url, "model": "m", "temperature": 0, "concurrency": 8, "max_retries": 0}
+    settings = {"engine": server.url, "model": "m", "temperature": 0, "concurrency": 8, "retry_for": 0}
     server.outage = (100, 1.0)
     with pytest.raises(click.ClickException, match="8 of 56 rows could not be scored"):
         here([tmp_path / "in"], tmp_path / "out", settings)
