@@ -25,6 +25,49 @@ def test_the_sign_test_is_scipys(better: int, worse: int) -> None:
     assert sign_test(better, worse) == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.parametrize(("both", "better", "worse", "neither"), [(40, 9, 3, 8), (310, 61, 34, 45), (5, 0, 6, 5)])
+def test_two_runs_compare_as_in_statsmodels(both: int, better: int, worse: int, neither: int) -> None:
+    """McNemar's exact test and the difference of paired shares, by reports on questions that are right or wrong."""
+    tables = pytest.importorskip("statsmodels.stats.contingency_tables")
+    weights = pytest.importorskip("statsmodels.stats.weightstats")
+    marks = [("1", "1")] * both + [("1", "2")] * better + [("2", "1")] * worse + [("2", "2")] * neither
+    this, other = ({f"q{i}": pair[side] for i, pair in enumerate(marks)} for side in (0, 1))
+    told = compared(report(this), report(other))
+    assert told["p_value"] == pytest.approx(tables.mcnemar([[both, better], [worse, neither]]).pvalue, rel=1e-9)
+    differences = weights.DescrStatsW([(a == "1") - (b == "1") for a, b in marks])
+    assert told["difference"] == pytest.approx(differences.mean)
+    # Means of the bootstrap come in steps of one question.
+    assert told["interval"] == pytest.approx(differences.zconfint_mean(), abs=1 / len(marks))
+
+
+@pytest.mark.parametrize(("right", "n"), [(231, 419), (80, 100), (12, 30)])
+def test_the_interval_of_an_accuracy_is_that_of_statsmodels(right: int, n: int) -> None:
+    """Of a share, to one question, which is the step of the bootstrap's means."""
+    proportion = pytest.importorskip("statsmodels.stats.proportion")
+    rights = {f"q{i}": "1" if i < right else "2" for i in range(n)}
+    ours = report(rights)["overall"]["interval"]
+    assert ours == pytest.approx(proportion.proportion_confint(right, n, method="normal"), abs=1 / n)
+
+
+def test_questions_of_several_pairs_are_as_wide_as_statsmodels_clusters() -> None:
+    """Pairs of a question are drawn together: standard errors of a mean with a cluster a question."""
+    api = pytest.importorskip("statsmodels.api")
+    draw = np.random.default_rng(11)
+    skill = draw.random(150)
+    marks = {(q, i): draw.random() < skill[q] for q in range(150) for i in range(9)}
+    made = [
+        judged("1" if right else "2", "1" if right else "2", name=f"{q}:{i}", question=f"q{q}")
+        for (q, i), right in marks.items()
+    ]
+    low, high = judge_report(PAIRS, made, {})["overall"]["interval"]
+    values = np.array(list(marks.values()), dtype=float)
+    groups = np.array([q for q, _ in marks])
+    fit = api.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    alone = api.OLS(values, np.ones(len(values))).fit()
+    assert (high - low) / 2 == pytest.approx(1.96 * fit.bse[0], rel=0.05)
+    assert (high - low) / 2 > 1.5 * 1.96 * alone.bse[0]
+
+
 @pytest.mark.parametrize("distinct", [2, 500])
 def test_the_interval_is_scipys(distinct: int) -> None:
     """Of values of which few are distinct, whose counts are drawn, and of values that are all distinct."""
