@@ -54,8 +54,8 @@ class _Benchmarks(click.Group):
 def evaluate() -> None:
     """Measure a judge on a benchmark, or compare two such runs.
 
-    BENCHMARK is rewardbench, rewardbench2, rm-bench, judgebench, ppe, llmbar, pandalm, rmb or auto-j, or pairs for a
-    file of your own.
+    BENCHMARK is rewardbench, rewardbench2, rewardbench2-ties, rm-bench, judgebench, ppe, llmbar, pandalm, rmb or
+    auto-j, or pairs for a file of your own.
     """
 
 

@@ -64,6 +64,11 @@ ROWS: Mapping[str, Sequence[Row]] = {
         },
         {"id": "tied:1", "prompt": "q", "chosen": ["a", "b"], "rejected": ["c"], "num_correct": 2, "subset": "Ties"},
     ],
+    "rewardbench2-ties": [
+        {"id": "12", "prompt": "q", "chosen": ["a"], "rejected": ["b", "c", "d"], "num_correct": 1, "subset": "Math"},
+        {"id": "tied:1", "prompt": "q", "chosen": ["a", "b"], "rejected": ["c"], "num_correct": 2, "subset": "Ties"},
+        {"id": "ref:1", "prompt": "q", "chosen": ["a"], "rejected": ["c", "d"], "num_correct": 1, "subset": "Ties"},
+    ],
     "rm-bench": [
         {
             "id": 3,
@@ -203,6 +208,16 @@ def test_every_benchmark_has_a_fixture() -> None:
     [
         ("rewardbench", [("hep-go", "1", "good", "bad", "first"), ("hep-go", "2", "fine", "poor", "first")]),
         ("rewardbench2", [("Math", f"12:{i}", "a", other, "first") for i, other in enumerate("bcd")]),
+        (
+            "rewardbench2-ties",
+            [
+                ("Ties/right against right", "tied:1:0-1", "a", "b", "tie"),
+                ("Ties/right against wrong", "tied:1:0-2", "a", "c", "first"),
+                ("Ties/right against wrong", "tied:1:1-2", "b", "c", "first"),
+                ("Ties/right against wrong", "ref:1:0-1", "a", "c", "first"),
+                ("Ties/right against wrong", "ref:1:0-2", "a", "d", "first"),
+            ],
+        ),
         ("judgebench", [("gpt/mmlu-pro-law", "u-1", "a", "b", "second")]),
         (
             "ppe",

@@ -17,6 +17,7 @@ from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published
 from rrm_plugin.evaluation.benchmarks.pandalm import PANDALM
 from rrm_plugin.evaluation.benchmarks.ppe import PPE
 from rrm_plugin.evaluation.benchmarks.rewardbench import REWARDBENCH, REWARDBENCH_2
+from rrm_plugin.evaluation.benchmarks.rewardbench2_ties import REWARDBENCH_2_TIES
 from rrm_plugin.evaluation.benchmarks.rm_bench import RM_BENCH
 from rrm_plugin.evaluation.benchmarks.rmb import RMB
 
@@ -24,6 +25,18 @@ __all__ = ["BENCHMARKS", "Benchmark", "Figures", "Published", "pairs_file", "rea
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     known.name: known
-    for known in (REWARDBENCH, REWARDBENCH_2, RM_BENCH, JUDGEBENCH, PPE, LLMBAR, PANDALM, RMB, AUTO_J, pairs_file())
+    for known in (
+        REWARDBENCH,
+        REWARDBENCH_2,
+        REWARDBENCH_2_TIES,
+        RM_BENCH,
+        JUDGEBENCH,
+        PPE,
+        LLMBAR,
+        PANDALM,
+        RMB,
+        AUTO_J,
+        pairs_file(),
+    )
 }
 """The known benchmarks by name; `pairs` is a file of one's own."""

@@ -4,8 +4,8 @@ RewardBench counts subsets by fixed weights in four categories, and takes the me
 is asked in both orders here; the source draws one of them by lot.
 
 RewardBench 2 shows one right response beside three wrong ones. A judge of pairs is right in an order if it prefers the
-right one to each of the three, in that order. Its subset Ties, where several are right, is scored by margins between
-ratings, which verdicts on pairs do not have: those rows are left out, and the figure is the mean of the five others.
+right one to each of the three, in that order. Its sixth subset, Ties, has many right responses and a figure of another
+kind: `rewardbench2_ties.py`.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ _REMEASURED = "measured by others, arXiv number unknown"
 
 REWARDBENCH_2 = Benchmark(
     name="rewardbench2",
-    about="one right response against three wrong ones: 1,763 questions in five subsets (Ties left out)",
+    about="one right response against three wrong ones: 1,763 questions in five of the six subsets",
     hub={"test": hub("allenai/reward-bench-2", split="test")},
     columns=("id", "prompt", "chosen", "rejected", "subset"),
     read=_read_2,
