@@ -13,7 +13,7 @@ import click
 from rrm_plugin.cli.evaluation_output import Pages, page_options
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
 from rrm_plugin.cli.output import Output, Source, output, refuse_overlap
-from rrm_plugin.cli.progress import Progress, note
+from rrm_plugin.cli.progress import Progress, note, terminal_width
 from rrm_plugin.evaluation.best_of_n import Pick, Strategy, best_of_n, picked, strategy, truth_of_groups
 from rrm_plugin.evaluation.judging import chosen
 from rrm_plugin.evaluation.plots import plot_strategies
@@ -79,7 +79,7 @@ def bon(groups: str, specs: Sequence[str], target: Output, limit: int | None, **
         write(report)
     tables = strategy_tables(report)
     pages.write("Best of n", tables, report["settings"], lambda path: plot_strategies(report, path))
-    note(f"{as_text(tables)}\n-> {target.name}")
+    note(f"{as_text(tables, terminal_width())}\n-> {target.name}")
     for row in report["strategies"]:
         if row["errors"]:
             raise click.ClickException(f"{row['strategy']}: {row['unpicked']:.1%} unpicked; {row['errors'][0]}")

@@ -15,7 +15,7 @@ from rrm_plugin.cli.data_options import assignments
 from rrm_plugin.cli.evaluation_output import Pages, page_options
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
 from rrm_plugin.cli.output import Output, Source, json_line, output, refuse_overlap
-from rrm_plugin.cli.progress import Progress, note
+from rrm_plugin.cli.progress import Progress, note, terminal_width
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS, Benchmark, pairs_file, read_pairs
 from rrm_plugin.evaluation.judge_reports import judge_report
 from rrm_plugin.evaluation.judging import Judging, OrdersShown, drawn, judge_pairs
@@ -145,7 +145,7 @@ def _run(benchmark: Benchmark, options: dict[str, Any]) -> None:
         write(report)
     tables = judge_tables(report)
     pages.write(f"A judge on {benchmark.name}", tables, report["settings"], lambda path: plot_judge(report, path))
-    note(f"{as_text(tables)}\n-> {target.name}")
+    note(f"{as_text(tables, terminal_width())}\n-> {target.name}")
     if failed := _engine_failures(report):
         raise click.ClickException(
             f"{failed} calls failed and count as wrong; run the same command again to make them again"
@@ -319,9 +319,7 @@ class _Counting(Progress):
         self._tokens += sum(call.prompt_tokens + call.completion_tokens for call in one.calls)
         self._kept += sum(not call.paid for call in one.calls)
         kept = f", {self._kept} calls read from the ledger" if self._kept else ""
-        self.advance(
-            f"{self._right / self.done:.1%} right, {self._failed} without a verdict, {self._tokens:,} tokens{kept}"
-        )
+        self.advance(f"{self._right / self.done:.1%} right, {self._failed} failed, {self._tokens:,} tokens{kept}")
 
 
 def _told(result: Replayed) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import time
 from types import TracebackType
@@ -15,7 +16,7 @@ from typing import Any, TextIO
 import click
 from tqdm import tqdm
 
-__all__ = ["Progress", "note"]
+__all__ = ["Progress", "note", "terminal_width"]
 
 
 def note(text: str) -> None:
@@ -24,6 +25,11 @@ def note(text: str) -> None:
         click.echo(text, err=True)
     except OSError as error:
         _mute(sys.stderr, error)
+
+
+def terminal_width() -> int | None:
+    """Columns of the terminal in which standard error is read; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stderr.isatty() else None
 
 
 class Progress:

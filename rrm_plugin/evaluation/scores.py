@@ -20,7 +20,7 @@ nothing can be said is null.
     failures             calls without a verdict, by reason
     failed               their share of all calls
     forced               share of calls whose thinking ran out and that were made to state a verdict
-    cost                 calls, how many of them were paid now, tokens and seconds, in all and a call
+    cost                 calls, how many of them were answered now and not read, tokens and seconds, in all and a call
     by_source            of a replay, accuracy and agreement by the verdicts that the source took
 
 Left out: what a benchmark counts in its own way (`benchmarks/`), and intervals (`judge_reports.py`).
@@ -215,7 +215,7 @@ def _cost(calls: Sequence[Call]) -> Mapping[str, Any]:
     answered = [call for call in calls if call.reason is None or not call.reason.of_engine]
     return {
         "calls": len(calls),
-        "paid": sum(call.paid for call in calls),
+        "paid": sum(call.paid for call in answered),
         "prompt_tokens": sum(call.prompt_tokens for call in calls),
         "completion_tokens": sum(call.completion_tokens for call in calls),
         "seconds": sum(call.seconds for call in calls),

@@ -6,6 +6,7 @@ Left out: what stands in a report (`judge_reports.py`, `best_of_n.py`), and pict
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,7 +43,7 @@ def percent(value: float | None, interval: Sequence[float] | None = None) -> str
 
 def judge_tables(report: Mapping[str, Any]) -> list[Table]:
     """The tables of a report on a judge."""
-    tables = [_figures(report), _subsets(report), _failures(report), _cost(report)]
+    tables = [_figures(report), _published(report), _subsets(report), _failures(report), _cost(report)]
     for name, points in report["scaling"].items():
         if points:
             tables.append(_curve(name, points))
@@ -54,20 +55,27 @@ def _figures(report: Mapping[str, Any]) -> Table:
     values = {figure["name"]: figure["value"], **figure["parts"]}
     by_source = report.get("by_source")
     theirs = {by_source["name"]: by_source["value"], **by_source["parts"]} if by_source else {}
-    published: dict[str, list[str]] = {}
-    for one in report["published"]:
-        published.setdefault(one["figure"], []).append(f"{one['judge']} {one['value']:.1f} ({one['source']})")
-    header = ["figure", "%", *(["by the source's reading"] if theirs else []), *(["published"] if published else [])]
+    header = ["figure", "%", *(["by the source's reading"] if theirs else [])]
     rows = [
         [
             name,
             percent(value, figure["interval"] if name == figure["name"] else None),
             *([percent(theirs.get(name))] if theirs else []),
-            *(["; ".join(published.get(name, []))] if published else []),
         ]
         for name, value in values.items()
     ]
-    return Table(title=f"{report['benchmark']}: {figure['metric']}", header=header, rows=rows)
+    lacking = ("A dash: some of its pairs or subsets were not judged, and a mean of the rest would be another figure.",)
+    notes = lacking if any(value is None for value in values.values()) else ()
+    return Table(title=f"{report['benchmark']}: {figure['metric']}", header=header, rows=rows, notes=notes)
+
+
+def _published(report: Mapping[str, Any]) -> Table:
+    """Figures of others, with their sources as numbered notes."""
+    sources = {one["source"]: place for place, one in reversed(list(enumerate(report["published"])))}
+    numbers = {source: f"[{n}]" for n, source in enumerate(sorted(sources, key=lambda name: sources[name]), start=1)}
+    rows = [[one["figure"], one["judge"], f"{one['value']:.1f}", numbers[one["source"]]] for one in report["published"]]
+    notes = [f"{number} {source}" for source, number in numbers.items()]
+    return Table(title="Published by others", header=["figure", "judge", "%", "source"], rows=rows, notes=notes)
 
 
 _COLUMNS = (
@@ -135,8 +143,9 @@ def strategy_tables(report: Mapping[str, Any]) -> list[Table]:
         for row in report["strategies"]
     ]
     title = f"Best of n: {report['groups']} groups, {report['mean_size']:.1f} responses each"
-    header = ["picked by", "right, %", "calls a group", "of the way from random to oracle, %", "nothing picked, %"]
-    return [Table(title=title, header=header, rows=[*baselines, *rows])]
+    header = ["picked by", "right, %", "calls a group", "gained, %", "unpicked, %"]
+    notes = ("Gained: of the way from random to oracle. Unpicked: groups without any verdict, which count as wrong.",)
+    return [Table(title=title, header=header, rows=[*baselines, *rows], notes=notes)]
 
 
 def _plain(value: float | int) -> str:
@@ -160,23 +169,42 @@ def comparison_told(difference: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def as_text(tables: Sequence[Table]) -> str:
-    """For a terminal: columns in line, a blank line between tables."""
-    return "\n\n".join(_aligned(table) for table in tables)
+def as_text(tables: Sequence[Table], width: int | None = None) -> str:
+    """For a terminal: columns in line, a blank line between tables.
+
+    Args:
+        width: of the terminal; a wider table is shown in parts, each with the first column. None shows it whole.
+    """
+    return "\n\n".join(_aligned(table, width) for table in tables)
 
 
-def _aligned(table: Table) -> str:
+def _aligned(table: Table, width: int | None) -> str:
     lines = [list(table.header), *map(list, table.rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(table.header))]
-    told = [
-        "  ".join(
-            cell.ljust(width) if not place else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-        if any(line)
-    ]
-    return "\n".join([table.title, *told, *table.notes])
+    words = [any(line[place][:1].isalpha() for line in lines[1:]) for place in range(len(table.header))]
+
+    def told(line: Sequence[str], places: Sequence[int]) -> str:
+        cells = [line[at].ljust(widths[at]) if words[at] or not at else line[at].rjust(widths[at]) for at in places]
+        return "  ".join(cells).rstrip()
+
+    parts = ["\n".join(told(line, places) for line in lines if any(line)) for places in _parts(widths, width)]
+    title, *notes = (_folded(text, width) for text in (table.title, *table.notes))
+    return "\n".join([title, "\n\n".join(parts), *notes])
+
+
+def _parts(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """The columns of each part of a table: the first one, and as many others as there is room for."""
+    parts: list[list[int]] = [[0]]
+    for place in range(1, len(widths)):
+        taken = sum(widths[at] + 2 for at in parts[-1]) + widths[place]
+        if width is not None and taken > width and len(parts[-1]) > 1:
+            parts.append([0])
+        parts[-1].append(place)
+    return parts
+
+
+def _folded(text: str, width: int | None) -> str:
+    return text if width is None else textwrap.fill(text, width)
 
 
 def as_markdown(tables: Sequence[Table]) -> str:

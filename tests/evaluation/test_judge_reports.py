@@ -147,3 +147,14 @@ def test_the_picture_is_one(tmp_path: Path) -> None:
 
     plot_judge(judge_report(PAIRS, [judged("112", "111"), judged("122", "2?2", name="b")], {}), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_table_that_is_too_wide_for_the_terminal_is_shown_in_parts() -> None:
+    made = judge_report(BENCHMARKS["rewardbench"], [judged("1", "2", subset="a-rather-long-name-of-a-subset")], {})
+    lines = as_text(judge_tables(made), 60).splitlines()
+    assert max(map(len, lines)) <= 60
+    assert sum(line.startswith("a-rather-long-name-of-a-subset") for line in lines) > 1
+    whole = as_text(judge_tables(made))
+    assert {word for line in lines for word in line.split()} == set(whole.split())
+    assert "[2] remembered from the RRM paper, unverified" in lines
+    assert "[1] reported by others" in as_html("x", judge_tables(made), "{}")
