@@ -105,7 +105,9 @@ def read_judge_report(path: Path) -> dict[str, Any]:
     """
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
-        _ = report["benchmark"], report["settings"], {name: float(value) for name, value in report["questions"].items()}
+        _ = report["benchmark"], report["settings"]
+        if not all(0 <= value < math.inf for value in report["questions"].values()):
+            raise ValueError("a question's accuracy is no number")
         return dict(report)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} is no report of rrm eval: {type(error).__name__}: {error}") from error

@@ -16,6 +16,7 @@ Left out: calls that nobody recorded. They are wrong, and counted as `not_record
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,8 +93,10 @@ class _Gathering:
 
     def add(self, row: Row, pair: LabelledPair) -> None:
         swapped, vote = row.values.get("swapped", False), _first(row, _VOTES) or 0
-        if not isinstance(swapped, bool) or not isinstance(vote, int):
-            raise ConfigError(f"{row.file}, row {row.line}: `swapped` has to be true or false, and a vote a number")
+        if not isinstance(swapped, bool) or not isinstance(vote, int) or isinstance(vote, bool) or vote < 0:
+            raise ConfigError(
+                f"{row.file}, row {row.line}: `swapped` has to be true or false, and a vote a number from 0"
+            )
         place = (pair.key, swapped, vote)
         if place in self._lines:
             raise self._doubled(self._lines[place], row)
@@ -116,9 +119,9 @@ class _Gathering:
             vote=vote,
             verdict=verdict,
             reason=reason,
-            prompt_tokens=_count(row, "prompt_tokens"),
-            completion_tokens=_count(row, "completion_tokens"),
-            seconds=float(row.values.get("seconds") or 0.0),
+            prompt_tokens=int(_amount(row, "prompt_tokens")),
+            completion_tokens=int(_amount(row, "completion_tokens")),
+            seconds=_amount(row, "seconds"),
             paid=False,
         )
         return call, detail
@@ -290,9 +293,14 @@ def _reason(value: Any) -> Reason:
         return Reason.NO_VERDICT
 
 
-def _count(row: Row, name: str) -> int:
+def _amount(row: Row, name: str) -> float:
+    """What a call took; 0 where that is not recorded."""
     value = row.values.get(name)
-    return value if isinstance(value, int) else 0
+    if value is None:
+        return 0.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ConfigError(f"{row.file}, row {row.line}, column {name!r}: a number from 0 is needed, not {value!r}")
+    return float(value)
 
 
 def _difference(pair: LabelledPair, call: Call, theirs: Verdict | None, detail: str) -> Difference:

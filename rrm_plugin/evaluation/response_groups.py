@@ -18,14 +18,14 @@ majority of answers alone. Left out: picking (`best_of_n.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.answers import LETTERS
-from rrm_plugin.evaluation.benchmarks.pairs import Published
+from rrm_plugin.evaluation.benchmarks.pairs import Published, unreachable, unreadable
 from rrm_plugin.evaluation.benchmarks.ppe import SETS, answers, correctness, question_id
 from rrm_plugin.training.pairs import RowError, column
 from rrm_plugin.training.sources import Reject, RejectReason, Row, Source
@@ -82,9 +82,7 @@ def read_groups(source: Source) -> list[ResponseGroup]:
     """
     groups: list[ResponseGroup] = []
     seen: set[str] = set()
-    for row in source.read():
-        if isinstance(row, Reject):
-            raise ConfigError(f"{row.file}, row {row.line}: {row.reason}: {row.detail}")
+    for row in _rows(source):
         group = _group(row)
         if group.id in seen:
             raise ConfigError(f"{row.file}, row {row.line}: the id {group.id!r} stands in a row before")
@@ -93,6 +91,18 @@ def read_groups(source: Source) -> list[ResponseGroup]:
     if not groups:
         raise ConfigError(f"there is no group in {source.path}")
     return groups
+
+
+def _rows(source: Source) -> Iterator[Row]:
+    try:
+        for row in source.read():
+            if isinstance(row, Reject):
+                raise ConfigError(unreadable(row))
+            yield row
+    except ConfigError as error:
+        if source in PPE_GROUPS.values() and error.__cause__ is not None:
+            raise ConfigError(unreachable(source.path, source, error, "`rrm bon FILE`")) from error
+        raise
 
 
 def _group(row: Row) -> ResponseGroup:
@@ -143,8 +153,10 @@ def _prompt(row: Row) -> str:
     if name is None:
         raise RowError(" or ".join(_PROMPTS), RejectReason.MISSING, "there is no text that says what was asked")
     options = row.values.get("options")
-    if not isinstance(options, list) or not all(isinstance(option, str) for option in options):
+    if options is None:
         return row.values[name]
+    if not isinstance(options, list | tuple) or not all(isinstance(option, str) for option in options):
+        raise RowError("options", RejectReason.WRONG_TYPE, "a list of texts is needed")
     listed = "\n".join(f"{letter}. {option}" for letter, option in zip(LETTERS, options, strict=False))
     return f"{row.values[name]}\n\n{listed}"
 

@@ -239,7 +239,8 @@ def _list_rows(path: Path) -> Iterator[Any]:
     try:
         rows = json.loads(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: line {error.lineno}, column {error.colno}: {error.msg}") from error
+        where = f"{path}: line {error.lineno}, column {error.colno}"
+        raise ConfigError(f"{where}: {error.msg}. Is the file whole?") from error
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     yield from rows

@@ -29,6 +29,8 @@ __all__ = [
     "read_pairs",
     "text",
     "texts",
+    "unreachable",
+    "unreadable",
     "verdict_of",
 ]
 
@@ -142,11 +144,11 @@ def _read(benchmark: Benchmark, place: Source, hint: str, *, local: bool) -> Ite
     try:
         for row in place.read():
             if isinstance(row, Reject):
-                raise ConfigError(f"{benchmark.name}: {row.file}, row {row.line}: {row.reason}: {row.detail}")
+                raise ConfigError(f"{benchmark.name}: {unreadable(row)}")
             yield from _pairs_of(benchmark, row, hint)
     except ConfigError as error:
         if not local and error.__cause__ is not None and not isinstance(error.__cause__, RowError):
-            raise ConfigError(_unreachable(benchmark, place, error)) from error
+            raise ConfigError(unreachable(benchmark.name, place, error, "--data FILE")) from error
         raise
 
 
@@ -159,22 +161,39 @@ def _pairs_of(benchmark: Benchmark, row: Row, hint: str) -> Iterator[LabelledPai
         raise ConfigError(f"{where}: {error.detail or error.reason}{needed}") from error
 
 
-def _unreachable(benchmark: Benchmark, place: Source, error: ConfigError) -> str:
+def unreadable(row: Reject) -> str:
+    """What is wrong with a row that could not be read, and what to do."""
+    said = f"{row.file}, row {row.line}: {row.reason}: {row.detail}"
+    return f"{said}. Is the file whole? Get it anew" if row.reason is RejectReason.BROKEN else said
+
+
+def unreachable(name: str, place: Source, error: ConfigError, instead: str) -> str:
+    """What to do where a data set of the hub cannot be had.
+
+    Args:
+        name: what was asked for.
+        place: of the data set.
+        error: what came of it; its cause is what the hub said.
+        instead: how a file is given.
+    """
     said = f"{error} {error.__cause__!r}"
     page = f"https://huggingface.co/datasets/{place.path}"
     if any(sign in said for sign in ("gated", "401", "403", "authenticated", "Unauthorized", "Forbidden")):
         return (
-            f"{benchmark.name} is gated: accept its terms at {page}, then make a token known with `hf auth login` or "
-            f"HF_TOKEN; or download it and give the file with --data. The hub said: {error}"
+            f"{name} is gated: accept its terms at {page}, then make a token known with `hf auth login` or HF_TOKEN; "
+            f"or download it and give the file with {instead}. The hub said: {error}"
         )
-    return f"{benchmark.name} cannot be fetched from {page}: download it and give the file with --data. {error}"
+    return f"{name} cannot be fetched from {page}: download it and give the file with {instead}. {error}"
 
 
 def _refuse_duplicates(benchmark: Benchmark, pairs: Sequence[LabelledPair]) -> None:
     seen: set[tuple[str, str]] = set()
     for pair in pairs:
         if pair.key in seen:
-            raise ConfigError(f"{benchmark.name}: the id {pair.id!r} stands twice in subset {pair.subset!r}")
+            raise ConfigError(
+                f"{benchmark.name}: the id {pair.id!r} stands twice in subset {pair.subset!r}; take out the pair that "
+                "is there twice, or give each an id of its own"
+            )
         seen.add(pair.key)
 
 
