@@ -106,6 +106,15 @@ def test_the_sources_verdicts_give_what_its_statistics_say(
         assert row["by_source"] == {"accuracy": pytest.approx(accuracy), "agreement": pytest.approx(equal)}
 
 
+def test_the_published_figures_are_those_of_the_recorded_verdicts(
+    rescored: Callable[[str, str], tuple[Replayed, dict[str, Any]]],
+) -> None:
+    for published in BENCHMARKS["llmbar"].published:
+        _, report = rescored(*published.judge.split(", "))
+        assert published.figure == report["by_source"]["name"]
+        assert published.value == pytest.approx(100 * report["by_source"]["value"], abs=0.05)
+
+
 def test_what_the_differing_texts_of_palm_2_say(
     rescored: Callable[[str, str], tuple[Replayed, dict[str, Any]]], recorded: Callable[[str, str], Path]
 ) -> None:

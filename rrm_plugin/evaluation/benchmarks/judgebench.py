@@ -65,6 +65,8 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
     return Figures(name="gpt: overall", value=_share(counted), parts=parts, strata=strata)
 
 
+_MEASURED = "measured for the GRAM-R2 paper, as others quote it; split not stated"
+
 JUDGEBENCH = Benchmark(
     name="judgebench",
     about="a right and a wrong answer of one model to hard questions: 350 pairs of GPT-4o, 270 of Claude 3.5 Sonnet",
@@ -75,8 +77,15 @@ JUDGEBENCH = Benchmark(
     metric="share of pairs on which both orders together name the right answer more often, on the pairs of GPT-4o",
     seen="the README and utils/metrics.py of the authors' repository; not loaded from the hub",
     hint=_split,
-    published=(
-        Published(judge="RRM-32B", figure="gpt: overall", value=75.7, source="measured by others, split not stated"),
+    published=tuple(
+        Published(judge="RRM-32B", figure=f"gpt: {kind}", value=value, source=_MEASURED)
+        for kind, value in (
+            ("overall", 75.7),
+            ("knowledge", 79.9),
+            ("reasoning", 70.4),
+            ("math", 87.5),
+            ("coding", 65.0),
+        )
     ),
     pairs=620,
 )

@@ -13,7 +13,7 @@ from pathlib import PurePath
 import numpy as np
 
 from rrm_plugin.evaluation.benchmarks.figures import accuracies, accuracy, by, mean
-from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, hub, text, verdict_of
+from rrm_plugin.evaluation.benchmarks.pairs import Benchmark, Figures, Published, hub, text, verdict_of
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.training.sources import Row
 from rrm_plugin.types import Verdict
@@ -63,6 +63,8 @@ def _equal(judged: Sequence[JudgedPair]) -> float | None:
     return float(np.mean([one.verdict(False) is one.verdict(True) for one in shown])) if shown else None
 
 
+_RECORDED = "the source's recorded verdicts, counted here"
+
 LLMBAR = Benchmark(
     name="llmbar",
     about="one of two outputs carries out the instruction; five subsets, four of them adversarial",
@@ -80,6 +82,16 @@ LLMBAR = Benchmark(
     files=("LLMBar_*.json", "dataset.json"),
     hint=_subset,
     prompt="llmbar",
+    published=tuple(
+        Published(judge=judge, figure="mean of five subsets", value=value, source=_RECORDED)
+        for judge, value in (
+            ("GPT-4, CoT", 80.2),
+            ("GPT-4, Vanilla", 83.7),
+            ("ChatGPT, Vanilla", 40.8),
+            ("PaLM2, Vanilla", 68.8),
+            ("LLaMA2, Vanilla", 45.8),
+        )
+    ),
     pairs=419,
     agreement=_equal,
 )

@@ -86,6 +86,7 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
 
 _REPORTED = "reported by others as the RRM paper's, arXiv 2505.14674"
 _REMEMBERED = "remembered from the RRM paper, unverified"
+_REMEASURED = "measured by the authors of Rubric-ARM, Table 1 of their paper"
 
 REWARDBENCH = Benchmark(
     name="rewardbench",
@@ -105,6 +106,10 @@ REWARDBENCH = Benchmark(
         Published(judge="RRM-7B", figure="Chat Hard", value=70.4, source=_REMEMBERED),
         Published(judge="RRM-7B", figure="Safety", value=80.7, source=_REMEMBERED),
         Published(judge="RRM-7B", figure="Reasoning", value=90.0, source=_REMEMBERED),
+        Published(judge="RRM-7B", figure="Chat", value=77.7, source=_REMEASURED),
+        Published(judge="RRM-7B", figure="Chat Hard", value=69.5, source=_REMEASURED),
+        Published(judge="RRM-32B", figure="Chat", value=94.7, source=_REMEASURED),
+        Published(judge="RRM-32B", figure="Chat Hard", value=81.1, source=_REMEASURED),
     ),
     pairs=2985,
 )
@@ -142,8 +147,6 @@ def _figures_2(judged: Sequence[JudgedPair]) -> Figures:
     return Figures(name=name, value=mean([parts[subset] for subset in SUBSETS_2]), parts=parts, strata=strata)
 
 
-_REMEASURED = "measured by others, arXiv number unknown"
-
 REWARDBENCH_2 = Benchmark(
     name="rewardbench2",
     about="one right response against three wrong ones: 1,763 questions in five of the six subsets",
@@ -156,6 +159,8 @@ REWARDBENCH_2 = Benchmark(
     published=(
         Published(judge="RRM-7B", figure="Precise IF", value=10.0, source=_REMEASURED),
         Published(judge="RRM-32B", figure="Precise IF", value=34.4, source=_REMEASURED),
+        Published(judge="RRM-7B", figure="Focus", value=60.4, source=_REMEASURED),
+        Published(judge="RRM-32B", figure="Focus", value=83.6, source=_REMEASURED),
     ),
     pairs=5289,
 )

@@ -76,6 +76,9 @@ def _figures(judged: Sequence[JudgedPair]) -> Figures:
     return Figures(name="overall", value=mean(domains), parts=parts, strata=strata)
 
 
+_MEASURED = "measured for the GRAM-R2 paper, as others quote it beside JudgeBench"
+_BOARD = "the README of THU-KEG/RM-Bench-Leaderboard"
+
 RM_BENCH = Benchmark(
     name="rm-bench",
     about="1,327 questions, nine pairs each of right and wrong responses in three styles",
@@ -86,6 +89,15 @@ RM_BENCH = Benchmark(
     metric="mean over four domains of the mean of easy, normal and hard",
     seen="the README of the authors' repository, which explains the matrix too; not loaded from the hub",
     files=("total_dataset.json", "*_filtered.json", "*.jsonl", "*.parquet"),
-    published=(Published(judge="RRM-32B", figure="overall", value=73.1, source="measured by others"),),
+    published=(
+        *(
+            Published(judge="RRM-32B", figure=figure, value=value, source=_MEASURED)
+            for figure, value in (("overall", 73.1), ("chat", 66.6), ("math", 81.4), ("code", 65.2), ("safety", 79.4))
+        ),
+        *(
+            Published(judge="RM-R1 7B, of RRM-7B's base", figure=figure, value=value, source=_BOARD)
+            for figure, value in (("overall", 72.4), ("easy", 75.9), ("normal", 73.1), ("hard", 68.1))
+        ),
+    ),
     pairs=11_943,
 )
