@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rrm_plugin.cli.compare_runs import compare_runs
+from rrm_plugin.cli.curve_runs import curve_runs
 from rrm_plugin.cli.data_options import assignments
 from rrm_plugin.cli.evaluation_output import Pages, page_options
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
@@ -37,7 +38,7 @@ class _Benchmarks(click.Group):
     """A command a benchmark, all with the same options; the help shows them once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return ["BENCHMARK", "compare"]
+        return ["BENCHMARK", "compare", "curve"]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in BENCHMARKS or cmd_name == "BENCHMARK":
@@ -46,13 +47,15 @@ class _Benchmarks(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
-            raise click.UsageError(f"no benchmark {args[0]!r}; known are {', '.join(BENCHMARKS)}, and compare", ctx)
+            raise click.UsageError(
+                f"no benchmark {args[0]!r}; known are {', '.join(BENCHMARKS)}, and compare and curve", ctx
+            )
         return super().resolve_command(ctx, args)
 
 
 @click.group("eval", cls=_Benchmarks)
 def evaluate() -> None:
-    """Measure a judge on a benchmark, or compare two such runs.
+    """Measure a judge on a benchmark, or compare such runs.
 
     BENCHMARK is rewardbench, rewardbench2, rewardbench2-ties, rm-bench, judgebench, ppe, llmbar, pandalm, rmb or
     auto-j, or pairs for a file of your own.
@@ -335,3 +338,4 @@ def _write_rows(path: Path, result: Replayed) -> None:
 
 
 evaluate.add_command(compare_runs, "compare")
+evaluate.add_command(curve_runs, "curve")

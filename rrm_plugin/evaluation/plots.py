@@ -11,7 +11,7 @@ from typing import Any
 
 from rrm_plugin.errors import MissingExtraError
 
-__all__ = ["plot_judge", "plot_strategies"]
+__all__ = ["plot_judge", "plot_runs", "plot_strategies"]
 
 
 def _figure(panels: int, rows: int = 0) -> Any:
@@ -68,6 +68,20 @@ def _line(axis: Any, places: Sequence[float], points: Sequence[Mapping[str, Any]
     axis.fill_between(places, [100 * low for low, _ in ends], [100 * high for _, high in ends], alpha=0.2)
     for place, value, point in zip(places, values, points, strict=True):
         axis.annotate(str(point[label]), (place, value), textcoords="offset points", xytext=(4, 6), fontsize=8)
+
+
+def plot_runs(runs: Mapping[str, Any], path: Path) -> None:
+    """Accuracy against tokens over several runs, each with its limit of tokens, or its name where it has none.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    figure = _figure(1)
+    axis = figure.subplots()
+    points = [{**point, "label": point["max_tokens"] or Path(point["run"]).stem} for point in runs["points"]]
+    _line(axis, [point["tokens_per_pair"] for point in points], points, "label")
+    axis.set(xlabel="tokens a pair", ylabel="accuracy, %", title=runs["benchmark"])
+    figure.savefig(path, dpi=120)
 
 
 def plot_strategies(report: Mapping[str, Any], path: Path) -> None:

@@ -3,20 +3,22 @@
 `votes`: accuracy by the majority of m of the k votes that were cast, for m from 1 to k, with the tokens that m votes
 take. Every run of m consecutive votes is counted, the last ones followed by the first, so that each vote weighs the
 same. `budget`: accuracy if replies of more than so many tokens had been cut off there, and no verdict forced. Both cost
-no further call. Left out: a judge that knows its budget; that is a run with another `--max-tokens`.
+no further call. A judge that knows its budget, or is made to state a verdict when it ends, is a run with another
+`--max-tokens`: `curve_of_runs` puts such runs side by side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from rrm_plugin.errors import ConfigError
 from rrm_plugin.evaluation.intervals import bootstrap_interval
 from rrm_plugin.evaluation.scores import Call, JudgedPair, units, worth
 
-__all__ = ["scaling_curves"]
+__all__ = ["curve_of_runs", "scaling_curves"]
 
 _BUDGETS = tuple(2**power for power in range(5, 18))
 
@@ -92,3 +94,39 @@ def _fits(call: Call, budget: int) -> bool:
 def _point(judged: Sequence[JudgedPair], values: Sequence[float], seed: int) -> dict[str, Any]:
     by_question = list(units(judged, values).values())
     return {"accuracy": float(np.mean(values)), "interval": bootstrap_interval(by_question, seed=seed)}
+
+
+def curve_of_runs(reports: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Accuracy against tokens over several runs, the cheapest first.
+
+    Args:
+        reports: of one benchmark and the same questions, by a name for each.
+
+    Raises:
+        ConfigError: they are of several benchmarks or of different questions, or one counted no calls.
+    """
+    (first, one), *others = reports.items()
+    for name, other in others:
+        if other["benchmark"] != one["benchmark"]:
+            raise ConfigError(f"{first} is on {one['benchmark']}, {name} on {other['benchmark']}")
+        if set(other["questions"]) != set(one["questions"]):
+            raise ConfigError(f"{first} and {name} are on different questions: give both the same --limit and --subset")
+    points = [_run(name, report) for name, report in reports.items()]
+    return {"benchmark": one["benchmark"], "points": sorted(points, key=lambda point: point["tokens_per_pair"])}
+
+
+def _run(name: str, report: Mapping[str, Any]) -> dict[str, Any]:
+    settings = report["settings"]
+    try:
+        overall = report["overall"]
+        cost, pairs = overall["cost"], overall["n"]
+        return {
+            "run": name,
+            "max_tokens": settings.get("max_tokens"),
+            "votes": settings.get("votes"),
+            **{number: overall[number] for number in ("accuracy", "interval", "agreement", "forced", "failed")},
+            "calls_per_pair": cost["calls"] / pairs,
+            "tokens_per_pair": cost["completion_tokens"] / pairs,
+        }
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ConfigError(f"{name} is no whole report of rrm eval: {type(error).__name__}: {error}") from error

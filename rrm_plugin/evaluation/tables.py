@@ -19,6 +19,7 @@ __all__ = [
     "comparison_told",
     "judge_tables",
     "percent",
+    "run_tables",
     "strategy_tables",
 ]
 
@@ -146,6 +147,22 @@ def strategy_tables(report: Mapping[str, Any]) -> list[Table]:
     header = ["picked by", "right, %", "calls a group", "gained, %", "unpicked, %"]
     notes = ("Gained: of the way from random to oracle. Unpicked: groups without any verdict, which count as wrong.",)
     return [Table(title=title, header=header, rows=[*baselines, *rows], notes=notes)]
+
+
+def run_tables(runs: Mapping[str, Any]) -> list[Table]:
+    """The table of several runs of one benchmark."""
+    rows = [
+        [
+            point["run"],
+            *("-" if point[name] is None else str(point[name]) for name in ("max_tokens", "votes")),
+            _plain(point["tokens_per_pair"]),
+            percent(point["accuracy"], point["interval"]),
+            *(percent(point[name]) for name in ("agreement", "forced", "failed")),
+        ]
+        for point in runs["points"]
+    ]
+    header = ["run", "max tokens", "votes", "tokens a pair", "accuracy", "agreement", "forced", "failed"]
+    return [Table(title=f"Runs on {runs['benchmark']}, in percent", header=header, rows=rows)]
 
 
 def _plain(value: float | int) -> str:

@@ -141,6 +141,19 @@ def test_two_runs_are_compared(tmp_path: Path, llmbar: Path) -> None:
     assert refused.exit_code == 2 and "are the same file" in refused.output
 
 
+def test_several_runs_make_a_curve(tmp_path: Path, llmbar: Path) -> None:
+    for name, engine in (("a", "scripted:longer"), ("b", "scripted:first")):
+        rrm("eval", "llmbar", "--data", llmbar, "--engine", engine, "--json", tmp_path / f"{name}.json")
+    pages = ["--png", tmp_path / "c.png", "--markdown", tmp_path / "c.md", "--json", tmp_path / "c.json"]
+    result = rrm("eval", "curve", tmp_path / "a.json", tmp_path / "b.json", *pages)
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    (told,) = rows(tmp_path / "c.json")
+    assert told["benchmark"] == "llmbar" and len(told["points"]) == 2
+    refused = rrm("eval", "curve", tmp_path / "a.json", "--json", tmp_path / "a.json")
+    assert refused.exit_code == 2 and "are the same file" in refused.output
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -110,7 +110,7 @@ def test_recorded_calls_that_make_no_sense_say_so(tmp_path: Path, change: dict[s
 @pytest.mark.parametrize(
     ("words", "instead"),
     [
-        (["eval", "rewardbench"], "give the file with --data FILE"),
+        (["eval", "rewardbench"], "give the file with --data"),
         (["bon", "ppe_math"], "give the file with `rrm bon FILE`"),
     ],
 )

@@ -7,7 +7,10 @@ import random
 
 import pytest
 
-from rrm_plugin.evaluation.scaling import scaling_curves
+from rrm_plugin.errors import ConfigError
+from rrm_plugin.evaluation.benchmarks import BENCHMARKS
+from rrm_plugin.evaluation.judge_reports import judge_report
+from rrm_plugin.evaluation.scaling import curve_of_runs, scaling_curves
 from tests.evaluation.judged import judged
 
 
@@ -51,3 +54,23 @@ def test_replies_of_unknown_length_have_no_budget() -> None:
     one = judged("1", "1")
     silent = dataclasses.replace(one.calls[0], completion_tokens=0)
     assert scaling_curves([type(one)(pair=one.pair, calls=(silent,))])["budget"] == []
+
+
+def test_runs_stand_by_their_tokens_and_only_those_of_the_same_questions() -> None:
+    def run(marks: str, name: str, **settings: int) -> dict:
+        return judge_report(BENCHMARKS["pairs"], [judged(marks, marks, name=name)], settings)
+
+    long, short = run("111", "a", max_tokens=64, votes=3), run("2", "a", max_tokens=8, votes=1)
+    told = curve_of_runs({"long.json": long, "short.json": short})
+    assert [(point["run"], point["max_tokens"], point["accuracy"]) for point in told["points"]] == [
+        ("short.json", 8, 0.0),
+        ("long.json", 64, 1.0),
+    ]
+    # Votes take 10, 20 and 30 tokens, in each order.
+    assert [point["tokens_per_pair"] for point in told["points"]] == [20, 120]
+    with pytest.raises(ConfigError, match="different questions: give both the same --limit"):
+        curve_of_runs({"a.json": long, "b.json": run("1", "b")})
+    with pytest.raises(ConfigError, match=r"a\.json is on pairs, b\.json on llmbar"):
+        curve_of_runs({"a.json": long, "b.json": {**long, "benchmark": "llmbar"}})
+    with pytest.raises(ConfigError, match=r"b\.json is no whole report"):
+        curve_of_runs({"b.json": {name: long[name] for name in ("benchmark", "settings", "questions")}})

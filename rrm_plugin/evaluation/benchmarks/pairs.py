@@ -148,7 +148,7 @@ def _read(benchmark: Benchmark, place: Source, hint: str, *, local: bool) -> Ite
             yield from _pairs_of(benchmark, row, hint)
     except ConfigError as error:
         if not local and error.__cause__ is not None and not isinstance(error.__cause__, RowError):
-            raise ConfigError(unreachable(benchmark.name, place, error, "--data FILE")) from error
+            raise ConfigError(unreachable(benchmark.name, place, error, "--data")) from error
         raise
 
 
