@@ -57,6 +57,8 @@ def _curve(axis: Any, name: str, points: Sequence[Mapping[str, Any]]) -> None:
     # An engine that counts no tokens leaves nothing to plot against but the votes themselves.
     against = "tokens_per_pair" if points[-1]["tokens_per_pair"] else label
     _line(axis, [point[against] for point in points], points, label)
+    if against == "votes":
+        axis.set_xticks([point["votes"] for point in points])
     title = "votes" if name == "votes" else "length of replies"
     axis.set(xlabel=against.replace("_", " ").replace(" per ", " a "), ylabel="accuracy, %", title=title)
 
@@ -92,20 +94,32 @@ def plot_strategies(report: Mapping[str, Any], path: Path) -> None:
     """
     figure = _figure(1)
     axis = figure.subplots()
+    places: dict[tuple[float, float], list[str]] = {}
     for row in report["strategies"]:
         low, high = row["interval"] or (row["accuracy"], row["accuracy"])
-        axis.plot([row["calls_per_group"]] * 2, [100 * low, 100 * high], color="#8fb3d9", linewidth=2)
-        axis.plot([row["calls_per_group"]], [100 * row["accuracy"]], marker="o", color="#1f3b57")
-        axis.annotate(
-            row["strategy"],
-            (row["calls_per_group"], 100 * row["accuracy"]),
-            textcoords="offset points",
-            xytext=(5, 5),
-            fontsize=8,
-        )
+        calls, value = row["calls_per_group"], 100 * row["accuracy"]
+        axis.plot([calls] * 2, [100 * low, 100 * high], color="#8fb3d9", linewidth=2)
+        axis.plot([calls], [value], marker="o", color="#1f3b57")
+        places.setdefault((round(calls, 1), round(value, 1)), []).append(row["strategy"])
+    for place, names in places.items():
+        axis.annotate("\n".join(names), place, textcoords="offset points", xytext=(3, 5), fontsize=8, rotation=30)
+    calls = [place[0] for place in places]
+    if calls and 0 < 4 * min(calls) < max(calls):
+        # Ways to pick differ by factors in what they cost.
+        axis.set_xscale("log")
+        axis.xaxis.set_major_formatter("{x:.0f}")
+        axis.xaxis.set_minor_formatter("{x:.0f}")
     axis.margins(x=0.18)
-    for name, value in report["baselines"].items():
-        axis.axhline(100 * value["accuracy"], linestyle=":", color="#999999")
-        axis.text(axis.get_xlim()[0], 100 * value["accuracy"], f" {name}", fontsize=8, va="bottom")
+    _levels(axis, report["baselines"])
     axis.set(xlabel="judge calls a group", ylabel="right, %", title=f"best of {report['mean_size']:.0f}")
     figure.savefig(path, dpi=120)
+
+
+def _levels(axis: Any, baselines: Mapping[str, Any]) -> None:
+    """A dotted line for each height, with all names that stand there."""
+    heights: dict[float, list[str]] = {}
+    for name, value in baselines.items():
+        heights.setdefault(round(100 * value["accuracy"], 1), []).append(name)
+    for height, names in heights.items():
+        axis.axhline(height, linestyle=":", color="#999999")
+        axis.text(axis.get_xlim()[0], height, f" {', '.join(names)}", fontsize=8, va="bottom")
