@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from rrm_plugin.cli import main
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS, read_pairs
 from rrm_plugin.evaluation.judge_reports import judge_report
 from rrm_plugin.evaluation.recorded import Replayed, replay
@@ -159,3 +161,19 @@ def test_groups_of_real_answers_are_read(
     if mixed is not None:
         assert sum(0 < sum(group.correct) < len(group.correct) for group in found) == mixed
     assert all(len(group.responses) == len(group.correct) == len(group.answers) for group in found)
+
+
+@pytest.mark.parametrize("accuracy", [1.0, 0.8, 0.5])
+def test_pandalm_counts_a_judge_that_never_says_tie_as_it_must(
+    shared_data: Callable[[str], Path], tmp_path: Path, accuracy: float
+) -> None:
+    """Of 459 pairs 51 are ties, on which a judge that has to choose is wrong."""
+    out = tmp_path / "a.json"
+    words = ["eval", "pandalm", "--data", str(shared_data("pandalm")), "--engine", f"simulated:{accuracy}"]
+    result = CliRunner().invoke(main, [*words, "--json", str(out)])
+    assert result.exit_code == 0, result.output
+    report = json.loads(out.read_text(encoding="utf-8"))
+    low, high = report["figure"]["interval"]
+    assert low <= accuracy * 408 / 459 <= high
+    assert report["figure"]["value"] == report["overall"]["accuracy"]
+    assert report["figure"]["parts"]["without ties"] == pytest.approx(report["overall"]["accuracy"] * 459 / 408)
