@@ -8,13 +8,15 @@ ask it often most. What is compared is what each way makes of the same judge, an
     python benchmarks/best_of_n.py [--write]
 
 Reads ../shared/data beside the checkout, or the folder in RRM_SHARED_DATA; without it nothing is done. `--write` puts
-the tables into benchmarks/results/best_of_n.md. Seeds are fixed.
+the tables into benchmarks/results/best_of_n.md and their numbers into best_of_n.json, from which docs/evaluation.md has
+its own. Seeds are fixed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +42,7 @@ FILES = {
 }
 MOST = 300
 """Groups of a file."""
-ACCURACIES = (0.65, 0.8)
+ACCURACIES = (0.5, 0.65, 0.8, 1.0)
 WAYS = (
     "knockout",
     "knockout@3",
@@ -85,9 +87,25 @@ def table(reports: Sequence[dict[str, Any]]) -> str:
     for name, value in first["baselines"].items():
         lines.append([name, "0", *[percent(value["accuracy"], value["interval"])] * len(ACCURACIES)])
     for rows in zip(*(report["strategies"] for report in reports), strict=True):
-        calls = " to ".join(dict.fromkeys(f"{row['calls_per_group']:.0f}" for row in rows))
+        calls = " to ".join(dict.fromkeys(f"{end(row['calls_per_group'] for row in rows):.0f}" for end in (min, max)))
         lines.append([f"`{rows[0]['strategy']}`", calls, *(percent(row["accuracy"], row["interval"]) for row in rows)])
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def numbers(reports: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """One file's numbers, as plain values: a list has a value an accuracy."""
+    first = reports[0]
+    kept = ("accuracy", "interval", "calls_per_group")
+    return {
+        "questions": first["groups"],
+        "mixed": first["mixed"],
+        "judge": list(ACCURACIES),
+        "baselines": first["baselines"],
+        "ways": {
+            rows[0]["strategy"]: {name: [row[name] for row in rows] for name in kept}
+            for rows in zip(*(report["strategies"] for report in reports), strict=True)
+        },
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,21 +116,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not data().is_dir():
         print(f"no real answers in {data()}: nothing to do")
         return 0
-    parts = []
+    parts, kept = [], {}
     for title, name in FILES.items():
         groups = chosen(read_groups(group_source(str(data() / name))), MOST, 0, lambda group: group.id)
         reports = [asyncio.run(play(groups, accuracy)) for accuracy in ACCURACIES]
         about = f"{len(groups)} questions, {reports[0]['mixed']} of them with right and wrong answers."
         parts.append(f"## {title}\n\n{about}\n\n{table(reports)}")
+        kept[title] = numbers(reports)
         print(parts[-1])
     if options.write:
         head = (
             "# Best of n by ways to pick\n\nWritten by `python benchmarks/best_of_n.py --write`. Real answers, and a "
             "simulated judge whose errors are independent; the script says how. Share of questions whose pick is "
-            "right, in percent, with the 95% interval over questions; judge calls a question. At most "
+            "right, in percent, with the 95% interval over questions; judge calls a question. `round_robin` is reduced "
+            "by Elo, `knockout` by the round that a response reached, all others by Bradley-Terry. At most "
             f"{MOST} questions of a file, drawn by a fixed seed. Each match is shown in both orders.\n\n"
         )
         RESULTS.write_text(head + "\n".join(parts), encoding="utf-8")
+        RESULTS.with_suffix(".json").write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     return 0
 
 
