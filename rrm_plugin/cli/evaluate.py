@@ -22,6 +22,7 @@ from rrm_plugin.evaluation.judge_reports import judge_report
 from rrm_plugin.evaluation.judging import Judging, OrdersShown, drawn, judge_pairs
 from rrm_plugin.evaluation.plots import plot_judge
 from rrm_plugin.evaluation.recorded import Replayed, recorded_prompt, replay
+from rrm_plugin.evaluation.replies import hold
 from rrm_plugin.evaluation.scores import JudgedPair, LabelledPair
 from rrm_plugin.evaluation.simulated import simulated_judge, truth_of_pairs
 from rrm_plugin.evaluation.tables import as_text, judge_tables
@@ -262,7 +263,10 @@ class _Run:
         judge = judging.judge
         unfinished = self._texts.with_name(f"{self._texts.name}.partial")
         counting = _Counting(len(pairs))
-        with unfinished.open("wb") as file, counting:
+        # Emptied only once it is this run's own.
+        with unfinished.open("ab") as file, counting:
+            hold(file, unfinished)
+            file.truncate(0)
             try:
                 judged = judge_pairs(pairs, judging, on_pair=counting.count, on_row=lambda row: _put(file, row))
             except KeyboardInterrupt:

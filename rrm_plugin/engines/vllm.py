@@ -10,6 +10,7 @@ Left out: weights that change under the engine, and sharing a vLLM that a traine
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import importlib
 import importlib.util
@@ -168,6 +169,7 @@ class _Worker:
         self._template = template
         self._running: dict[str, _Job] = {}
         self._numbers = itertools.count()
+        self._core: Any = None
         self._thread = threading.Thread(target=self._work, name="rrm-vllm", daemon=True)
         self._thread.start()
 
@@ -192,7 +194,16 @@ class _Worker:
             while not self.inbox.empty():
                 if (job := self.inbox.get()) is not None:
                     job.settle(closed)
+        self._shut_down()
         gc.collect()
+
+    def _shut_down(self) -> None:
+        """End vLLM's own processes: left to the garbage collector, they may keep the interpreter from ever ending."""
+        core, self._core = self._core, None
+        if (shutdown := getattr(core, "shutdown", None)) is not None:
+            # Of a vLLM that died there may be nothing left to end.
+            with contextlib.suppress(Exception):
+                shutdown()
 
     def _fail_running(self, failure: Exception) -> None:
         for job in self._running.values():
@@ -202,6 +213,7 @@ class _Worker:
     def _serve(self) -> None:
         llm = _load(self._arguments)
         engine, tokenizer = llm.llm_engine, llm.get_tokenizer()
+        self._core = getattr(engine, "engine_core", None)
         context = int(llm.llm_engine.model_config.max_model_len)
         while True:
             while not self._running or not self.inbox.empty():

@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["Replies", "reply_key"]
+__all__ = ["Replies", "hold", "reply_key"]
 
 
 def reply_key(engine: str, style: str, question: str, prompt: str, sampling: Sampling) -> str:
@@ -55,7 +55,7 @@ class Replies:
         self._places: dict[str, int] = {}
         try:
             self._file: BinaryIO = path.open("a+b")
-            _hold(self._file, path)
+            hold(self._file, path)
             self._index()
         except OSError as error:
             raise ConfigError(f"{path} cannot be written: {error.strerror or error}") from error
@@ -113,8 +113,12 @@ class Replies:
             self._file.flush()
 
 
-def _hold(file: BinaryIO, path: Path) -> None:
-    """Keeps other runs from writing the same file, as long as it is open; where the system has no such locks, not."""
+def hold(file: BinaryIO, path: Path) -> None:
+    """Keeps other runs from writing the same file, as long as it is open; where the system has no such locks, not.
+
+    Raises:
+        ConfigError: another run is writing it; `file` is closed.
+    """
     try:
         import fcntl
     except ImportError:

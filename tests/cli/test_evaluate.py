@@ -307,6 +307,20 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, llmbar: Path, server:
     assert "read from the ledger" in result.output
 
 
+def test_two_runs_of_one_report_do_not_write_into_each_other(tmp_path: Path, llmbar: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    words = ["eval", "llmbar", "--data", llmbar, "--engine", "simulated:1", "--json", tmp_path / "a.json"]
+    unfinished = tmp_path / "a.json.texts.jsonl.partial"
+    with unfinished.open("ab") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        other.write(b"of the other run")
+        other.flush()
+        result = rrm(*words)
+        assert result.exit_code == 1 and "another run is writing" in result.output
+        assert unfinished.read_bytes() == b"of the other run" and not (tmp_path / "a.json").exists()
+    assert rrm(*words).exit_code == 0 and len(rows(tmp_path / "a.json.texts.jsonl")) == 24
+
+
 def test_calls_that_failed_are_wrong_said_and_asked_again(tmp_path: Path, llmbar: Path, server: Judge) -> None:
     words = ["eval", "llmbar", "--data", llmbar, "--engine", server.url, "--model", "m", "--json", tmp_path / "a.json"]
     words += ["--limit", 3]

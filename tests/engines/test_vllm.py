@@ -37,6 +37,13 @@ class StandInEngine:
         self.refuse: Exception | None = None
         self.break_down: Exception | None = None
         self.gate: threading.Event | None = None
+        self.ended = 0
+        self.engine_core = types.SimpleNamespace(shutdown=self.end)
+
+    def end(self) -> None:
+        self.ended += 1
+        if self.break_down:
+            raise self.break_down
 
     def add_request(self, request_id, prompt, params) -> None:
         if self.refuse:
@@ -283,6 +290,19 @@ def test_closing_fails_the_calls_under_way(vllm, folder):
     # The stand-in finishes 90 tokens in 90 steps; that close() comes first is not left to chance.
     vllm.engine.step = stepping_once(vllm.engine)
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("broken", [None, RuntimeError("dead")])
+def test_closing_ends_vllms_own_processes_once(vllm, folder, broken):
+    async def scenario() -> None:
+        judge = VllmEngine(str(folder))
+        await judge.generate(WHY, Sampling(max_tokens=4))
+        vllm.engine.break_down = broken
+        await judge.close()
+        await judge.close()
+
+    asyncio.run(scenario())
+    assert vllm.engine.ended == 1
 
 
 def stepping_once(stand_in: StandInEngine):

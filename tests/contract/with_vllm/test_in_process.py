@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -128,3 +131,16 @@ def test_the_judge_of_the_package_judges_in_vllm(tmp_path):
     assert split_thinking(judgement.votes[0].text).thinking.startswith("7+5=12")
     assert judgement.verdict is not None and judgement.verdict.value == "second"
     assert scores.ranking[:2] == [1, 3] and scores.failures == {}
+
+
+def test_a_command_that_judged_with_vllm_ends(folder, tmp_path):
+    """vLLM's engine is a process of its own, for which the interpreter waits when it ends."""
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "why", "chosen": "because", "rejected": "no"}\n')
+    settings = {"engine": "vllm", "model": str(folder), "max_tokens": 4, "max_model_len": 512, **ON_CPU}
+    (tmp_path / "judge.json").write_text(json.dumps(settings))
+    words = ["eval", "pairs", "--data", "pairs.jsonl", "--config", "judge.json", "--json", "out.json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "rrm_plugin.cli", *words], cwd=tmp_path, capture_output=True, text=True, timeout=380
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out.json").read_text())["overall"]["cost"]["paid"] == 2
