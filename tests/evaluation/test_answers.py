@@ -167,9 +167,9 @@ def test_dress_does_not_count_and_everything_else_does(one, other, same):
     ids=lambda text: repr(text[:12]),
 )
 def test_long_and_hostile_texts_take_no_time(text):
-    started = time.perf_counter()
+    started = time.thread_time()
     read_answer(text, CHOICES)
-    assert time.perf_counter() - started < 20
+    assert time.thread_time() - started < 20
 
 
 def test_real_replies_are_read_as_their_source_reads_them(shared_data):

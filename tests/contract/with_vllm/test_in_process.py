@@ -136,7 +136,14 @@ def test_the_judge_of_the_package_judges_in_vllm(tmp_path):
 def test_a_command_that_judged_with_vllm_ends(folder, tmp_path):
     """vLLM's engine is a process of its own, for which the interpreter waits when it ends."""
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "why", "chosen": "because", "rejected": "no"}\n')
-    settings = {"engine": "vllm", "model": str(folder), "max_tokens": 4, "max_model_len": 512, **ON_CPU}
+    settings = {
+        "engine": "vllm",
+        "model": str(folder),
+        "max_tokens": 4,
+        "max_model_len": 512,
+        "prompt": "miniature",
+        **ON_CPU,
+    }
     (tmp_path / "judge.json").write_text(json.dumps(settings))
     words = ["eval", "pairs", "--data", "pairs.jsonl", "--config", "judge.json", "--json", "out.json"]
     done = subprocess.run(
