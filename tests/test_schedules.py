@@ -499,15 +499,43 @@ def test_adaptive_asks_where_the_order_is_in_doubt() -> None:
     assert np.mean(distances) < 0.7 * any_pair
 
 
-def test_adaptive_ends_where_the_strengths_are_settled() -> None:
-    clear, close = np.linspace(-9, 9, 6), np.zeros(6)
+def test_adaptive_ends_where_calls_tell_no_more() -> None:
+    """Sooner where the order is clear, later where it is not; with a higher price sooner, never before all are met."""
+    clear, close = np.linspace(-9, 9, 8), np.zeros(8)
     calls = [
-        np.mean(
-            [len(matches_of(adaptive(30, 0.2), 6, "balanced", bradley_terry_judge(quality, s), s)) for s in range(20)]
-        )
+        [
+            np.mean(
+                [
+                    len(matches_of(adaptive(56, price), 8, "balanced", bradley_terry_judge(quality, s), s))
+                    for s in range(20)
+                ]
+            )
+            for price in (0.0, 0.02, 0.05, 0.999)
+        ]
         for quality in (clear, close)
     ]
-    assert calls[0] < 28 < calls[1]
+    assert calls[0][0] == calls[1][0] == 56 and calls[0][3] == calls[1][3] == 7
+    assert all(settled < doubtful for settled, doubtful in zip(*calls, strict=True) if 7 < settled < 56)
+    assert all(one > other for few in calls for one, other in itertools.pairwise(few))
+
+
+@pytest.mark.parametrize("position_bias", [0.0, 1.5])
+def test_adaptive_foretells_what_calls_add(position_bias: float) -> None:
+    """The correlation that is expected of a round, against that which its verdicts then give on average."""
+    foretold, found = [], []
+    for seed in range(150):
+        judge = bradley_terry_judge(2 * np.random.default_rng(seed).normal(size=8), seed + 999, position_bias)
+        stepper = adaptive(30, 0.0).start(8, "balanced", np.random.default_rng(seed))
+        judgements: list[Judgement] = []
+        while matches := stepper.next_matches(judgements):
+            after = stepper._known.expected_correlation  # pyright: ignore[reportAttributeAccessIssue]
+            judgements += [Judgement(verdict=judge(match), match=match) for match in matches]
+            known = _adaptive._Knowledge(8)
+            known.learn(judgements)
+            if len(judgements) > 9:
+                foretold.append(after)
+                found.append(known.expected_correlation)
+    assert np.mean(foretold) == pytest.approx(np.mean(found), abs=0.01)
 
 
 def test_adaptive_stays_near_balance_in_the_positions() -> None:
@@ -540,7 +568,7 @@ def test_adaptive_tells_more_than_a_fixed_schedule_of_the_same_calls(bias: float
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [("adaptive:0", "calls"), ("adaptive:8,1", "tolerance"), ("adaptive:x", "adaptive"), ("adaptive:8:9", "adaptive")],
+    [("adaptive:0", "calls"), ("adaptive:8,1", "least_gain"), ("adaptive:x", "adaptive"), ("adaptive:8:9", "adaptive")],
 )
 def test_adaptive_limits_that_cannot_work(wrong: str, told: str) -> None:
     with pytest.raises(ConfigError, match=told):

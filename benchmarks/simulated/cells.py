@@ -13,7 +13,7 @@ from simulated.judges import FloatArray, Judge, groups
 from simulated.plays import Measured, Play, measured, play
 from simulated.rivals import OWN, RIVALS
 
-__all__ = ["ADAPTIVE_REDUCER", "REDUCERS", "TOLERANCES", "Cell", "Mean", "Row", "Stop", "measure"]
+__all__ = ["ADAPTIVE_REDUCER", "AIMS", "LEAST_GAINS", "REDUCERS", "Cell", "Mean", "Row", "Stop", "measure"]
 
 ADAPTIVE_REDUCER = "bradley_terry:0.5"
 REDUCERS = (
@@ -27,9 +27,11 @@ REDUCERS = (
 FULL = ("bradley_terry:1", "bradley_terry:0.5", "win_rate", "elo")
 """The full tournament is given the best of these."""
 SHARE = 0.95
-TOLERANCES = (0.3, 0.2, 0.1, 0.05)
+AIMS = (0.7, 0.8, 0.9)
+"""Correlations that do not depend on the size of the group, as those of the full tournament do."""
+LEAST_GAINS = (0.08, 0.04, 0.02, 0.01)
 STOPPED = 150
-"""Groups for the tolerances, each of which has to be played anew, and their size."""
+"""Groups for the least gains, each of which has to be played anew, and their size."""
 STOPPED_SIZE = 16
 MOST_CALLS = {32: 496, 64: 2016}
 """What adaptive is played to in large groups: all pairs in one order, the most that anybody asks short of all."""
@@ -68,15 +70,13 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
-    """Adaptive with no other limit than a tolerance."""
+    """Adaptive with no other limit than a least gain."""
 
-    tolerance: float
+    least_gain: float
     calls: Mean
     correlation: Mean
     fixed: Mean
     """Correlation where every group gets as many calls as these got in the mean."""
-    unsettled: float
-    """One minus the mean squared correlation with the truth: what the tolerance is to foretell."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +93,8 @@ class Cell:
     """Correlation and truth of the best, by calls."""
     enough: int | None
     """Calls at which adaptive has 95% of the full tournament's correlation; None where it was not played so far."""
+    reached: dict[float, int | None]
+    """Calls at which adaptive has a correlation of `AIMS`; None where it never had."""
     reducers: dict[str, Mean]
     """Correlation at three calls for each response."""
     both_orders: tuple[Mean, Mean]
@@ -141,6 +143,7 @@ def measure(judge: Judge, size: int, count: int) -> Cell:
         own=rows["own"],
         curve={calls: (Mean.of(one.correlation), Mean.of(one.best)) for calls, one in _curve(at, size, most)},
         enough=_enough(at, size, most, SHARE * float(np.mean(best_full.correlation))),
+        reached={aim: _enough(at, size, most, aim) for aim in AIMS},
         reducers={each: Mean.of(worth(adaptive.values(each, 3 * size)).correlation) for each in REDUCERS},
         both_orders=(Mean.of(twice.correlation), Mean.of(reached.correlation - twice.correlation)),
         stops=_stops(judge, size, min(count, STOPPED), at) if size == STOPPED_SIZE else [],
@@ -172,18 +175,17 @@ def _enough(at: Callable[[int], Measured], size: int, most: int, aim: float) -> 
 def _stops(judge: Judge, size: int, count: int, at: Callable[[int], Measured]) -> list[Stop]:
     drawn = groups(judge, count, size, SEED)
     stops: list[Stop] = []
-    for tolerance in TOLERANCES:
-        played: Play = play(f"adaptive:{size * (size - 1)},{tolerance}", "balanced", drawn)
+    for least_gain in LEAST_GAINS:
+        played: Play = play(f"adaptive:{size * (size - 1)},{least_gain}", "balanced", drawn)
         found = measured(played.values(ADAPTIVE_REDUCER), drawn).correlation
         # The first groups are the same however many are drawn.
         fixed = at(round(played.calls)).correlation[:count]
         stops.append(
             Stop(
-                tolerance=tolerance,
+                least_gain=least_gain,
                 calls=Mean.of(np.array([float(len(judgements)) for judgements in played.judgements])),
                 correlation=Mean.of(found),
                 fixed=Mean.of(fixed),
-                unsettled=1.0 - float(np.mean(found**2)),
             )
         )
     return stops

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from statistics import NormalDist
 
-from simulated.cells import ADAPTIVE_REDUCER, REDUCERS, SHARE, Cell, Mean, Row
+from simulated.cells import ADAPTIVE_REDUCER, AIMS, REDUCERS, SHARE, Cell, Mean, Row
 from simulated.fitting import Fit
 from simulated.rivals import RIVALS
 
@@ -13,8 +14,8 @@ __all__ = ["bars", "curve", "details", "differences", "fits", "growth", "reducer
 
 BARS = (("slope 4", 0.20), ("slope 1.5", 0.45))
 """Share of the calls of the full tournament within which adaptive is to have 95% of its correlation, groups of 16."""
-BEYOND = 3.0
-"""Standard errors that make a difference more than noise, among some two hundred comparisons."""
+CHANCE = 0.05
+"""That noise alone puts adaptive behind in any of the comparisons made, were it never behind."""
 
 
 def bars(cells: Sequence[Cell]) -> str:
@@ -34,19 +35,32 @@ def _shares(cells: Sequence[Cell]) -> Iterable[str]:
                 )
 
 
+def _beyond(cells: Sequence[Cell]) -> float:
+    """Standard errors that make a difference more than noise, among all comparisons of one measure (Bonferroni)."""
+    return NormalDist().inv_cdf(1.0 - CHANCE / max(1, sum(len(cell.rivals) for cell in cells)))
+
+
+def _everything(cell: Cell, row: Row) -> bool:
+    """Whether all calls there are were made: everybody has the same verdicts then, and only reducers differ."""
+    return row.calls >= cell.full.calls
+
+
 def _never_below(cells: Sequence[Cell]) -> Iterable[str]:
+    beyond = _beyond(cells)
     for what, measure in (("correlation_more", "correlation"), ("best_more", "truth of the best")):
         compared = [(cell, row, getattr(row, what)) for cell in cells for row in cell.rivals]
-        below = [one for one in compared if one[2].z < -BEYOND]
-        listed = "; ".join(
-            f"{cell.judge.name}, n = {cell.size}, {row.name} at {row.calls:.0f}: {more.value:+.3f} ± {more.error:.3f}"
-            for cell, row, more in below
-        )
-        yield (
-            f"{measure} never below another project's way at equal calls, beyond {BEYOND:g} standard errors. "
-            f"{_met(not below)}: below in {len(below)} of {len(compared)} comparisons"
-            + (f" ({listed})." if below else ".")
-        )
+        for everything, where in ((False, "at equal calls"), (True, "at all calls there are, by its reducer alone")):
+            those = [one for one in compared if _everything(one[0], one[1]) is everything]
+            below = [one for one in those if one[2].z < -beyond]
+            listed = "; ".join(
+                f"{cell.judge.name}, n = {cell.size}, {row.name} at {row.calls:.0f}: {_signed(more)}"
+                for cell, row, more in below
+            )
+            yield (
+                f"{measure} never below another project's way {where}, beyond {beyond:.2f} standard errors. "
+                f"{_met(not below)}: below in {len(below)} of {len(those)} comparisons"
+                + (f" ({listed})." if below else ".")
+            )
 
 
 def _growths(cells: Sequence[Cell]) -> Iterable[str]:
@@ -55,7 +69,10 @@ def _growths(cells: Sequence[Cell]) -> Iterable[str]:
         if 64 in found and len(found) > 1:
             last, first = found[64], found[min(found)]
             met = bool(last and first) and _per_log(64, last or 0) <= _per_log(min(found), first or 1)
-            yield f"{judge}: calls for {SHARE:.0%} grow as n log n or slower from n = {min(found)} to 64. {_met(met)}."
+            yield (
+                f"{judge}: calls for {SHARE:.0%} of the full tournament's correlation, which itself grows with n, grow "
+                f"as n log n or slower from n = {min(found)} to 64. {_met(met)}."
+            )
 
 
 def growth(cells: Sequence[Cell]) -> str:
@@ -69,7 +86,24 @@ def growth(cells: Sequence[Cell]) -> str:
         "Least calls at which the mean correlation of adaptive is 95% of that of all pairs in both orders; in brackets "
         "their share of all calls, and calls / (n log2 n), which stays the same where the calls grow as n log n.\n\n"
         + _table(["judge", *(f"n = {size}" for size in sizes)], rows)
+        + "\nThe full tournament of a larger group is worth more, since each response has more matches in it, and so "
+        "the bar above rises with n. Least calls for a correlation that stays the same; in brackets calls / n, which "
+        "stays the same where the calls grow as n:\n\n"
+        + _table(["judge", "correlation", *(f"n = {size}" for size in sizes)], _reached(cells, sizes))
     )
+
+
+def _reached(cells: Sequence[Cell], sizes: Sequence[int]) -> Iterable[list[str]]:
+    for judge in _judges(cells):
+        own = {cell.size: cell for cell in cells if cell.judge.name == judge}
+        for aim in AIMS:
+            found = [own[size].reached[aim] if size in own else None for size in sizes]
+            told = [
+                "never" if calls is None else f"{calls} ({calls / size:.1f})"
+                for size, calls in zip(sizes, found, strict=True)
+            ]
+            if any(calls is not None for calls in found):
+                yield [judge, f"{aim:g}", *told]
 
 
 def _enough(cell: Cell) -> str:
@@ -90,25 +124,27 @@ def differences(cells: Sequence[Cell]) -> str:
     """Paired differences: adaptive less the other."""
     parts = [
         "Adaptive less the other, on the same groups and verdicts, at equal calls. First the correlation, "
-        f"then the truth of the best. **Bold**: adaptive is behind by more than {BEYOND:g} standard errors. At all "
-        "n (n - 1) calls there is nothing left to choose, and what differs is the reducer. The last lines are this "
-        "package's other schedules, reduced by `bradley_terry`.\n"
+        f"then the truth of the best. **Bold**: adaptive is behind by more than {_beyond(cells):.2f} standard errors, "
+        f"which noise alone would do in any of all comparisons with a chance of {CHANCE:.0%}. At all n (n - 1) calls "
+        "there is nothing left to choose, and what differs is the reducer. The last lines are this package's other "
+        "schedules, reduced by `bradley_terry`.\n"
     ]
+    beyond = _beyond(cells)
     for size in sorted({cell.size for cell in cells}):
         own = [cell for cell in cells if cell.size == size]
         rows = []
         for kind in ("rivals", "own"):
             for place, row in enumerate(getattr(own[0], kind)):
                 each = [getattr(cell, kind)[place] for cell in own]
-                rows.append([row.name, f"{row.calls:.0f}", *(_more(one) for one in each)])
+                rows.append([row.name, f"{row.calls:.0f}", *(_more(one, beyond) for one in each)])
         header = [f"n = {size}", "calls", *(cell.judge.name for cell in own)]
         parts.append(_table(header, rows))
     return "\n".join(parts)
 
 
-def _more(row: Row) -> str:
+def _more(row: Row, beyond: float) -> str:
     return "; ".join(
-        f"**{_signed(more)}**" if more.z < -BEYOND else _signed(more) for more in (row.correlation_more, row.best_more)
+        f"**{_signed(more)}**" if more.z < -beyond else _signed(more) for more in (row.correlation_more, row.best_more)
     )
 
 
@@ -153,27 +189,23 @@ def reducers(cells: Sequence[Cell]) -> str:
 
 
 def stops(cells: Sequence[Cell]) -> str:
-    """Whether a tolerance foretells what it says."""
+    """Where a least gain ends adaptive."""
     rows = [
         [
             cell.judge.name,
             str(cell.size),
-            f"{stop.tolerance:g}",
+            f"{stop.least_gain:g}",
             f"{stop.calls.value:.1f}",
             _plain(stop.correlation),
             _plain(stop.fixed),
-            f"{stop.unsettled:.3f}",
         ]
         for cell in cells
         for stop in cell.stops
     ]
     return (
-        "Where a tolerance ends adaptive, with no other limit, and what is then really unsettled: one minus the mean "
-        "squared correlation, which the tolerance is to foretell. Beside it the correlation where every group gets the "
-        "mean of these calls: what it gains to take calls from one group for another.\n\n"
-        + _table(
-            ["judge", "n", "tolerance", "calls", "correlation", "with these calls for every group", "unsettled"], rows
-        )
+        "Where the least gain ends adaptive, with no other limit. Beside it the correlation where every group gets the "
+        "mean of these calls; groups whose strengths spread alike have little to give each other.\n\n"
+        + _table(["judge", "n", "least gain", "calls", "correlation", "with these calls for every group"], rows)
     )
 
 

@@ -112,7 +112,7 @@ def knockout(seeds: Sequence[int] | None = None) -> Schedule:
     return Knockout(seeds=None if seeds is None else tuple(seeds))
 
 
-def adaptive(budget: int | None = None, tolerance: float = 0.05) -> Schedule:
+def adaptive(budget: int | None = None, least_gain: float = 0.01) -> Schedule:
     """Round after round the matches whose verdicts are expected to tell most, within a budget of calls.
 
     It begins with a knockout, which connects everybody. Strengths are estimated after each round under the
@@ -123,22 +123,23 @@ def adaptive(budget: int | None = None, tolerance: float = 0.05) -> Schedule:
 
     Args:
         budget: most judge calls for a group, votes not counted; None for three for each candidate.
-        tolerance: ends earlier where this share of the estimated strengths' spread, or less, is uncertainty: one minus
-            the squared correlation with true strengths that is to be expected.
+        least_gain: ends earlier where another call for each candidate is expected to add less than this to the
+            correlation of estimated with true strengths. The same for all groups, it is the price of a call: with a
+            large budget, calls go to those groups where they tell most.
 
     Raises:
-        ConfigError: budget is below 1, or below 2 where `orders` is "both"; tolerance is not from 0 to below 1.
+        ConfigError: budget is below 1, or below 2 where `orders` is "both"; least_gain is not from 0 to below 1.
     """
-    return Adaptive(budget=budget, tolerance=tolerance)
+    return Adaptive(budget=budget, least_gain=least_gain)
 
 
-def _adaptive_within(limits: tuple[int | None, float] = (None, Adaptive.tolerance)) -> Schedule:
+def _adaptive_within(limits: tuple[int | None, float] = (None, Adaptive.least_gain)) -> Schedule:
     return adaptive(*limits)
 
 
 def _limits(text: str) -> tuple[int | None, float]:
-    budget, comma, tolerance = text.partition(",")
-    return None if budget == "auto" else int(budget), float(tolerance) if comma else Adaptive.tolerance
+    budget, comma, least_gain = text.partition(",")
+    return None if budget == "auto" else int(budget), float(least_gain) if comma else Adaptive.least_gain
 
 
 def _seeds(text: str) -> tuple[int, ...]:
@@ -156,7 +157,7 @@ _TABLE: dict[str, Entry[Schedule]] = {
     "reference": Entry(make=reference, usage="reference[:index|:random]", argument="member", read=_member),
     "swiss": Entry(make=swiss, usage="swiss:rounds", argument="rounds", read=int),
     "adaptive": Entry(
-        make=_adaptive_within, usage="adaptive[:calls|auto[,tolerance]]", argument="limits", read=_limits
+        make=_adaptive_within, usage="adaptive[:calls|auto[,least_gain]]", argument="limits", read=_limits
     ),
     "knockout": Entry(make=knockout, usage="knockout[:seed,seed,...]", argument="seeds", read=_seeds),
 }

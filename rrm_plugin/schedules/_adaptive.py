@@ -8,6 +8,9 @@ takes into account that the first will be played.
 The first n - 1 matches connect everybody, round by round: candidates connected by matches are a part, and the best of
 one part meets the best of another. That is a knockout: a good beginning for the order of the whole group, and by far
 the best for knowing who comes first. Later rounds ask where the order is in doubt.
+
+A group ends before its budget where further calls are not worth their price, which is the same for all groups: so calls
+go where they tell most, although no group has to wait for another or to know of it.
 """
 
 from __future__ import annotations
@@ -47,19 +50,19 @@ class Adaptive:
     """See `rrm_plugin.schedules.adaptive`."""
 
     budget: int | None = None
-    tolerance: float = 0.05
+    least_gain: float = 0.01
 
     def __post_init__(self) -> None:
         if self.budget is not None:
             at_least(1, "adaptive calls", self.budget)
-        if not 0 <= self.tolerance < 1:
-            raise ConfigError(f"adaptive tolerance={self.tolerance!r} must be a number from 0 to below 1")
+        if not 0 <= self.least_gain < 1:
+            raise ConfigError(f"adaptive least_gain={self.least_gain!r} must be a number from 0 to below 1")
 
     @property
     def name(self) -> str:
         limits = [] if self.budget is None else [str(self.budget)]
-        if self.tolerance != Adaptive.tolerance:
-            limits = [*(limits or ["auto"]), number(self.tolerance)]
+        if self.least_gain != Adaptive.least_gain:
+            limits = [*(limits or ["auto"]), number(self.least_gain)]
         return ":".join(["adaptive", *([",".join(limits)] if limits else [])])
 
     @property
@@ -67,7 +70,7 @@ class Adaptive:
         return False
 
     def start(self, n: int, orders: Orders, rng: np.random.Generator) -> Stepper:
-        return _AdaptiveStepper(n, self.calls(n, orders), self.tolerance, orders, rng)
+        return _AdaptiveStepper(n, self.calls(n, orders), self.least_gain, orders, rng)
 
     def calls(self, n: int, orders: Orders) -> int:
         budget = CALLS_PER_CANDIDATE * n if self.budget is None else self.budget
@@ -79,10 +82,10 @@ class Adaptive:
 
 
 class _AdaptiveStepper:
-    def __init__(self, n: int, calls: int, tolerance: float, orders: Orders, rng: np.random.Generator) -> None:
+    def __init__(self, n: int, calls: int, least_gain: float, orders: Orders, rng: np.random.Generator) -> None:
         self._n = n
         self._pairs_left = calls // per_pair(orders)
-        self._tolerance = tolerance
+        self._least_gain = least_gain
         self._orders: Orders = orders
         self._rng = rng
         self._balance = RunningBalance(n, rng)
@@ -101,10 +104,12 @@ class _AdaptiveStepper:
         known = self._known
         known.learn(judgements)
         leaders = self._leaders()
-        if len(leaders) < 2 and known.unsettled <= self._tolerance:
-            self._pairs_left = 0
-            return []
-        pairs = self._connecting(leaders) if len(leaders) > 1 else self._telling()
+        before = known.expected_correlation
+        connected = len(leaders) < 2
+        pairs = self._telling() if connected else self._connecting(leaders)
+        gain = known.expected_correlation - before
+        if connected and pairs and gain * self._n < self._least_gain * len(pairs) * per_pair(self._orders):
+            pairs = []
         matches = seated(pairs, self._orders, self._rng, balance=list, round=self._round)
         self._pairs_left = self._pairs_left - len(pairs) if pairs else 0
         self._round += 1
@@ -169,16 +174,18 @@ class _Knowledge:
         self._precision = np.append(np.full(n, 1 / PRIOR_VARIANCE), 1 / BIAS_VARIANCE)
         self.mean = np.zeros(n + 1)
         self.covariance = np.diag(1 / self._precision)
+        self._spread_of_strengths = self._unknown()
 
     @property
-    def unsettled(self) -> float:
-        """Share of the spread of strengths that is uncertainty: 0 where they are known, 1 where nothing is.
+    def expected_correlation(self) -> float:
+        """Of estimated with true strengths, from 0 to 1, after the verdicts learnt and those expected."""
+        # What is not uncertainty any more is known: the spread to be expected of true strengths stays the same.
+        return float(np.sqrt(max(0.0, 1.0 - self._unknown() / self._spread_of_strengths)))
 
-        One minus the squared correlation to be expected of estimated with true strengths.
-        """
+    def _unknown(self) -> float:
+        """Mean variance of the strengths, their common level aside."""
         n, covariance = self._n, self.covariance[: self._n, : self._n]
-        unknown = (np.trace(covariance) - covariance.sum() / n) / n
-        return float(unknown / (unknown + np.var(self.mean[:n])))
+        return float(np.trace(covariance) - covariance.sum() / max(n, 1)) / max(n, 1)
 
     def learn(self, judgements: Sequence[Judgement]) -> None:
         """Takes all verdicts so far into account, and nothing else: what was expected of matches is forgotten."""
@@ -193,6 +200,7 @@ class _Knowledge:
             if size < 1e-4:
                 break
         self.covariance = np.linalg.inv(self._slopes(won, lost)[1])
+        self._spread_of_strengths = self._unknown() + float(np.var(self.mean[: self._n]))
 
     def gains(self) -> FloatArray:
         """(n, n) What the verdict on i, shown first, against j is expected to tell.
