@@ -5,6 +5,7 @@
     |   `-- MissingExtraError            a setting needs a library that is not installed; names the extra
     |-- GroupError(ValueError)           the rows given do not form whole groups; names the trainer flag to change
     |-- EngineError(RuntimeError)        a judge call failed; has a `reason` and says whether a retry can help
+    |   |-- BudgetSpentError             the calls, tokens or money that judging may take are used up
     |   `-- EngineUnavailableError       no call has ever reached the judge: a wrong address rather than a bad moment
     |-- GateError(RuntimeError)          the gate that collects groups was closed while a member waited
     |   `-- GateFullError                too many members wait; the same call may succeed later
@@ -20,6 +21,7 @@ from __future__ import annotations
 from rrm_plugin.types import Reason
 
 __all__ = [
+    "BudgetSpentError",
     "ConfigError",
     "EngineError",
     "EngineUnavailableError",
@@ -72,6 +74,16 @@ class EngineError(RRMError, RuntimeError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class BudgetSpentError(EngineError):
+    """What judging may take in calls, tokens or money is used up."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, Reason.OVER_BUDGET)
+
+    def __reduce__(self) -> tuple[type[BudgetSpentError], tuple[str]]:
+        return (BudgetSpentError, (str(self),))
 
 
 class EngineUnavailableError(EngineError):

@@ -133,6 +133,7 @@ class PairJudge:
             completion_tokens=reply.completion_tokens + rest.completion_tokens,
             seconds=reply.seconds + rest.seconds,
             engine=reply.engine,
+            cost=reply.cost + rest.cost,
         )
         return self._read(whole, match=cut.match, key=cut.key, forced=True), whole, True
 
@@ -205,6 +206,7 @@ def _usage(reply: Reply, calls: int) -> Usage:
         prompt_tokens=reply.prompt_tokens,
         completion_tokens=reply.completion_tokens,
         seconds=reply.seconds,
+        cost=reply.cost,
     )
 
 

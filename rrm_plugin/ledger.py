@@ -1,18 +1,19 @@
 """Every judgement on disk: what a killed run resumes from, and what a person reads afterwards.
 
 One SQLite file in write-ahead mode: several processes may write it, others may read it meanwhile, and a process killed
-at any moment leaves it whole. Three tables:
+at any moment leaves it whole. Four tables:
 
     judgements     one row a judge call, by a key over all that decides the reply: engine, decoding, prompt as sent,
         number of the vote
     groups         one row a scored group: prompt, responses, values, the matches played and the keys of their
         judgements
     group_numbers  what each group amounts to (`ledger_numbers.py`)
+    spending       one row an engine with a budget: calls and tokens spent on it so far, by all processes and runs
 
 A call is recorded before its judgement counts, so that none is ever paid twice. Writes of calls that finish together
 share a commit. A reply without a verdict was paid too and is kept; a failure of the engine is recorded but asked again
 next time.
-Left out: budgets, rotation, and network file systems, where SQLite's locks do not hold.
+Left out: rotation, and network file systems, where SQLite's locks do not hold.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from typing import Any
 from rrm_plugin.errors import LedgerError
 from rrm_plugin.group_numbers import numbers_of
 from rrm_plugin.ledger_numbers import NUMBERS_SCHEMA, put_numbers
-from rrm_plugin.types import Group, Judgement, Scores
+from rrm_plugin.types import Group, Judgement, Scores, Usage
 
 __all__ = ["Ledger", "Record", "call_key"]
 
@@ -53,6 +54,8 @@ CREATE TABLE IF NOT EXISTS groups (
     prompt TEXT NOT NULL, responses TEXT NOT NULL, reference TEXT,
     scores TEXT NOT NULL, rewards TEXT, matches TEXT NOT NULL, settings TEXT NOT NULL, error TEXT, lengths TEXT);
 CREATE INDEX IF NOT EXISTS groups_by_step ON groups (step);
+CREATE TABLE IF NOT EXISTS spending (engine TEXT PRIMARY KEY, calls INTEGER NOT NULL,
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID;
 """
 _JUDGEMENT_COLUMNS = (
     "key, created, verdict, reason, detail, text, finished, forced, answered, "
@@ -69,6 +72,13 @@ _GROUP = """INSERT INTO groups
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SAME = """SELECT 1 FROM group_numbers JOIN groups USING (id)
     WHERE group_numbers.name = ? AND groups.step IS ? AND matches = ? AND scores = ?"""
+_BEGIN_TO_SPEND = """INSERT INTO spending SELECT ?1, count(*) + coalesce(sum(forced), 0),
+    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)
+    FROM judgements WHERE answered = 1 AND engine = ?1"""
+_SPEND_MORE = """UPDATE spending SET calls = calls + ?2, prompt_tokens = prompt_tokens + ?3,
+    completion_tokens = completion_tokens + ?4 WHERE engine = ?1"""
+_SPENT = "SELECT calls, prompt_tokens, completion_tokens FROM spending WHERE engine = ?1"
+
 
 PATIENCE = 30.0
 """Seconds to wait for another process that holds the file; after a wait in vain, less, until it is free again."""
@@ -199,6 +209,15 @@ class Ledger:
 
         await self._ask(write)
 
+    async def spend(self, engine: str, usage: Usage) -> Usage:
+        """Adds calls and tokens to what was spent on an engine, and returns the sum, of all processes and all runs.
+
+        Where nothing was added before, the calls of this engine that are recorded are the beginning.
+        """
+        more = (engine, usage.calls, usage.prompt_tokens, usage.completion_tokens)
+        calls, prompt_tokens, completion_tokens = await self._ask(lambda connection: _spend(connection, more))
+        return Usage(calls=calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
+
     def close(self) -> None:
         """Writes what is waiting and closes the file; the next use opens it again."""
         if self._pid != os.getpid():
@@ -326,6 +345,13 @@ def _do(connection: sqlite3.Connection, path: Path, asked: Sequence[_Asked]) -> 
         connection.execute(f"PRAGMA busy_timeout = {int(PATIENCE * 1000)}")
     for item, result in zip(asked, results, strict=True):
         _tell(item.answer, result)
+
+
+def _spend(connection: sqlite3.Connection, more: tuple[str, int, int, int]) -> tuple[int, int, int]:
+    if not connection.execute(_SPEND_MORE, more).rowcount:
+        connection.execute(_BEGIN_TO_SPEND, more[:1])
+        connection.execute(_SPEND_MORE, more)
+    return connection.execute(_SPENT, more[:1]).fetchone()
 
 
 def _refuse(path: Path, asked: Sequence[_Asked], error: Exception) -> None:

@@ -5,6 +5,7 @@ without data (no pair seen in both orders, say) is left out rather than invented
 
     rrm/calls                  judge calls paid for in this batch
     rrm/tokens                 their prompt and completion tokens
+    rrm/cost                   what they cost, at the prices given; only where there are prices
     rrm/judge_seconds          their durations added up; calls overlap
     rrm/seconds                wall clock of the whole reward, as its caller measured it
     rrm/verdict_rate           share of the calls that ended in a verdict; below 0.9 the rewards rest on few matches
@@ -47,9 +48,11 @@ def summary(scores: Sequence[Scores], lengths: Sequence[Sequence[int]], name: st
     responses = sum(len(one.values) for one in scores)
     metrics = {
         "calls": float(usage.calls),
-        "tokens": float(usage.prompt_tokens + usage.completion_tokens),
+        "tokens": float(usage.tokens),
         "judge_seconds": usage.seconds,
     }
+    if usage.cost:
+        metrics["cost"] = usage.cost
     if responses:
         metrics["unscored"] = sum(len(one.unscored) for one in scores) / responses
         metrics["identical"] = sum(one.duplicates for one in scores) / responses

@@ -18,15 +18,16 @@ import logging
 import os
 import time
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from typing import Any, Literal, TypeVar
 
 from rrm_plugin import miniature
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_judge_settings
-from rrm_plugin.engines import Engine, Sampling
+from rrm_plugin.engines import Engine, LimitedEngine, Sampling
 from rrm_plugin.engines import engine as resolve_engine
-from rrm_plugin.errors import ConfigError, EngineUnavailableError, GroupError
+from rrm_plugin.engines.budgets import Budget, Prices
+from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.looks import Early
@@ -41,7 +42,7 @@ from rrm_plugin.shaping import Shaping
 from rrm_plugin.shaping import shaping as resolve_shaping
 from rrm_plugin.tournament import SameAs, Tournament
 from rrm_plugin.trainer_log import report
-from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
+from rrm_plugin.types import Group, Judgement, Prompt, Reason, Response, Scores
 
 __all__ = ["AsyncReward", "RRMJudge"]
 
@@ -78,6 +79,10 @@ class RRMJudge:
             a text.
         keep_thinking: show the judge the policy's own `<think>` part too.
         ledger: file that records every judgement; a call found there is not paid again.
+        budget: the most that all calls together may take: `calls`, `tokens` or `cost`, by name. With a ledger it counts
+            what stands there: earlier runs, and other processes on the same file.
+        prices: of a million tokens, `prompt` and `completion` by name; then metrics tell the cost.
+        over_budget: stop, with an error, or unscored, to go on without scores where the budget is spent.
         seed: of the draws of schedules and orders.
         gather: put groups that straddle ranks together. False judges each rank's rows alone.
         name: under which a trainer logs the reward and its metrics; several judges of a run need different ones.
@@ -108,6 +113,9 @@ class RRMJudge:
         force_verdict: bool = True,
         keep_thinking: bool = False,
         ledger: str | os.PathLike[str] | Ledger | None = None,
+        budget: Mapping[str, float] | None = None,
+        prices: Mapping[str, float] | None = None,
+        over_budget: Literal["stop", "unscored"] = "stop",
         seed: int = 0,
         gather: bool = True,
         name: str = "rrm",
@@ -123,16 +131,18 @@ class RRMJudge:
         )
         fits = first_tokens is None or (_counts(first_tokens) and first_tokens < max_tokens)
         _check("first_tokens", first_tokens, fits, f"a number of tokens below max_tokens={max_tokens}")
+        _check("over_budget", over_budget, over_budget in ("stop", "unscored"), "stop or unscored")
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
         if model == miniature.NAME and engine == "transformers":
             model, prompt, engine_options = miniature.settings(prompt, engine_options)
+        kept = ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger)
         self.tournament = Tournament(
             judge=PairJudge(
-                engine=resolve_engine(engine, model=model, **engine_options),
+                engine=_limited(resolve_engine(engine, model=model, **engine_options), budget, prices, kept),
                 prompt=load_prompt(prompt),
                 sampling=Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens),
                 force_verdict=force_verdict,
-                ledger=ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger),
+                ledger=kept,
             ),
             schedule=resolve_schedule(schedule),
             reducer=resolve_reducer(reducer),
@@ -146,6 +156,7 @@ class RRMJudge:
         self.shaping = resolve_shaping(shaping)
         self.num_generations = num_generations
         self.reference_column = reference_column
+        self.over_budget = over_budget
         self.gather = gather
         self.__name__ = name
         self._answered = False
@@ -171,6 +182,9 @@ class RRMJudge:
 
         Returns:
             A judgement whose verdict is by the order given here; None with the reason where the judge came to none.
+
+        Raises:
+            BudgetSpentError: the budget is spent, and `over_budget` is stop.
         """
         return self._loop.run(self._compare(prompt, first, second, both_orders))
 
@@ -188,6 +202,7 @@ class RRMJudge:
 
         Raises:
             GroupError: there are no responses.
+            BudgetSpentError: the budget is spent, and `over_budget` is stop.
         """
         return self._loop.run(self._score_groups([_group(prompt, responses, reference)]))[0]
 
@@ -226,6 +241,7 @@ class RRMJudge:
         Raises:
             GroupError: the rows (of all ranks) are no whole groups; the message names the trainer's setting.
             EngineUnavailableError: no call of this judge has ever been answered.
+            BudgetSpentError: the budget is spent, and `over_budget` is stop.
         """
         began = time.perf_counter()
         together = ranks() if self.gather else Alone()
@@ -296,11 +312,14 @@ class RRMJudge:
         return f"RRMJudge({settings})"
 
     async def _compare(self, prompt: Prompt, first: Response, second: Response, both_orders: bool) -> Judgement:
-        return await self.tournament.compare(prompt, first, second, both_orders=both_orders)
+        judgement = await self.tournament.compare(prompt, first, second, both_orders=both_orders)
+        self._stop_where_spent([judgement])
+        return judgement
 
     async def _score_groups(self, groups: Sequence[Group]) -> list[Scores]:
         scores = await self.tournament.score(groups)
         await self.tournament.record(groups, [(one, None) for one in scores])
+        self._stop_where_spent(judgement for one in scores for judgement in one.judgements)
         return scores
 
     def run_on_loop(self, work: Coroutine[Any, Any, Result]) -> Result:
@@ -330,7 +349,17 @@ class RRMJudge:
         scores = await self.tournament.score(groups)
         scored = [(one, self.rewards(one, sizes)) for one, sizes in zip(scores, lengths, strict=True)]
         await self.tournament.record(groups, scored, lengths)
+        self._stop_where_spent(judgement for one in scores for judgement in one.judgements)
         return scored
+
+    def _stop_where_spent(self, judgements: Iterable[Judgement]) -> None:
+        """Ends what was asked for where the budget did not last; all that was paid is done and recorded by then."""
+        if self.over_budget != "stop":
+            return
+        for judgement in judgements:
+            for ballot in judgement.ballots:
+                if ballot.reason is Reason.OVER_BUDGET:
+                    raise BudgetSpentError(ballot.detail)
 
     def _score_rows(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         return self._loop.run(self._score_shaped(groups, lengths))
@@ -407,6 +436,15 @@ def _group(prompt: Prompt, responses: Sequence[Response], reference: Response | 
     if not responses:
         raise GroupError("responses is empty: a group needs at least one response")
     return Group(prompt=prompt, responses=responses, reference=reference)
+
+
+def _limited(
+    engine: Engine, budget: Mapping[str, float] | None, prices: Mapping[str, float] | None, ledger: Ledger | None
+) -> Engine:
+    most, told = Budget.of(budget), Prices.of(prices)
+    if not most and told is None:
+        return engine
+    return LimitedEngine(engine, budget=most, prices=told, ledger=ledger)
 
 
 def _shut(loop: BackgroundLoop, close: Callable[[], Coroutine[Any, Any, None]], ledger: Ledger | None) -> None:

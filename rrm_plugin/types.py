@@ -152,6 +152,13 @@ class Usage:
     completion_tokens: int = 0
     seconds: float = 0.0
     """Sum of the calls' own durations; calls overlap, so a wall clock shows less."""
+    cost: float = 0.0
+    """At the prices given; 0 where there are none."""
+
+    @property
+    def tokens(self) -> int:
+        """Of prompts and replies."""
+        return self.prompt_tokens + self.completion_tokens
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -159,6 +166,7 @@ class Usage:
             prompt_tokens=self.prompt_tokens + other.prompt_tokens,
             completion_tokens=self.completion_tokens + other.completion_tokens,
             seconds=self.seconds + other.seconds,
+            cost=self.cost + other.cost,
         )
 
 

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rrm_plugin.errors import EngineUnavailableError
+from rrm_plugin.errors import BudgetSpentError, EngineUnavailableError
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.types import Group, Judgement, Reason, Scores
 
@@ -47,6 +47,8 @@ class Tally:
     """Judge calls without a verdict."""
     cached: int = 0
     """Judgements that were read from a ledger."""
+    cost: float = 0.0
+    """Of the calls, where there are prices."""
 
     def count(self, row: Mapping[str, Any]) -> None:
         """One more row is out."""
@@ -54,6 +56,7 @@ class Tally:
         self.errors += row["error"] is not None
         self.calls += row["calls"]
         self.cached += row["cached"]
+        self.cost += row["cost"]
         self.failures += sum(row["failures"].values())
 
     def add(self, other: Tally) -> None:
@@ -64,7 +67,8 @@ class Tally:
     def told(self) -> str:
         """For a person."""
         read = f", {self.cached} read from the ledger" if self.cached else ""
-        return f"{self.groups} groups, {self.calls} judge calls{read}, {self.failures} without a verdict"
+        cost = f" for {self.cost:.4g}" if self.cost else ""
+        return f"{self.groups} groups, {self.calls} judge calls{cost}{read}, {self.failures} without a verdict"
 
 
 class Listener:
@@ -165,6 +169,7 @@ async def rank_rows(
 
     Raises:
         EngineUnavailableError: the engine answers nothing.
+        BudgetSpentError: the judge's budget is spent, and it is to stop there.
     """
     pending: deque[asyncio.Task[dict[str, Any]]] = deque()
     try:
@@ -177,6 +182,10 @@ async def rank_rows(
         listener.decide()
         if listener.silent.done():
             listener.silent.result()
+    except BudgetSpentError:
+        # What is under way is paid, and no more will be: a ledger has it when it is through.
+        await asyncio.gather(*pending, return_exceptions=True)
+        raise
     finally:
         for task in pending:
             task.cancel()
@@ -240,6 +249,7 @@ def _result(number: int, name: str | None, scores: Scores) -> dict[str, Any]:
         "values": scores.values,
         "ranking": scores.ranking,
         "calls": scores.calls,
+        "cost": round(scores.usage.cost, 9),
         "cached": sum(call.cached for call in _calls(scores)),
         "agreement": scores.agreement,
         "first_rate": scores.first_rate,

@@ -74,6 +74,8 @@ class Replica:
                 "be where all machines see them, on a shared file system or in an object store"
             )
         self.judge: RRMJudge = pickle.loads(self._pickled)
+        # A row that lacks calls says so, and ends its part in its own way.
+        self.judge.over_budget = "unscored"
         if (ledger := self.judge.tournament.judge.ledger) is not None:
             # Made here too: a copy by pickle would find no folder, and judge without a ledger.
             Ledger(ledger.path)

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from rrm_plugin.cli.budgets import budget_options
 from rrm_plugin.cli.options import make_judge
 from rrm_plugin.config import read_settings
 from rrm_plugin.prompts import JudgePrompt, load_prompt
@@ -31,9 +32,13 @@ _OPTIONS = (
         "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for one judge call, retries included."
     ),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most judge calls at a time."),
+    *budget_options,
     click.option("--ledger", type=click.Path(dir_okay=False), help="File that records every call; makes a run resume."),
 )
-ENGINE_OPTIONS = ("config", "engine", "model", "temperature", "reply_tokens", "timeout", "concurrency", "ledger")
+ENGINE_OPTIONS = (
+    *("config", "engine", "model", "temperature", "reply_tokens", "timeout", "concurrency"),
+    *("budget", "prices", "ledger"),
+)
 
 Command = Callable[..., Any]
 

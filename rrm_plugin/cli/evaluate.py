@@ -317,6 +317,7 @@ class _Counting(Progress):
         self.done = 0
         self._right = 0.0
         self._failed = self._tokens = self._kept = 0
+        self._cost = 0.0
 
     def count(self, one: JudgedPair) -> None:
         """One more pair is judged."""
@@ -325,8 +326,10 @@ class _Counting(Progress):
         self._failed += sum(call.verdict is None for call in one.calls)
         self._tokens += sum(call.prompt_tokens + call.completion_tokens for call in one.calls)
         self._kept += sum(not call.paid for call in one.calls)
+        self._cost += sum(call.cost for call in one.calls)
+        cost = f" for {self._cost:.4g}" if self._cost else ""
         kept = f", {self._kept} calls read from the ledger" if self._kept else ""
-        self.advance(f"{self._right / self.done:.1%} right, {self._failed} failed, {self._tokens:,} tokens{kept}")
+        self.advance(f"{self._right / self.done:.1%} right, {self._failed} failed, {self._tokens:,} tokens{cost}{kept}")
 
 
 def _told(result: Replayed) -> None:

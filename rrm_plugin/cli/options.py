@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from rrm_plugin import engines
+from rrm_plugin.cli.budgets import budget_options
 from rrm_plugin.cli.output import Source
 from rrm_plugin.cli.progress import note
 from rrm_plugin.config import read_judge_settings
@@ -54,6 +55,7 @@ _OPTIONS = (
         type=click.Path(dir_okay=False),
         help="File that records every judgement; makes a killed run resume.",
     ),
+    *budget_options,
     click.option("--seed", type=int, help="Of what a schedule draws."),
 )
 

@@ -17,6 +17,7 @@ from rrm_plugin.cli.bulk import BULK, bulk_options, rank_on_ray
 from rrm_plugin.cli.options import judge_options, judge_settings, ledger_files, plain_errors, settings_files
 from rrm_plugin.cli.output import STDIN, Output, Source, output, refuse_overlap
 from rrm_plugin.cli.progress import Progress, note
+from rrm_plugin.errors import BudgetSpentError
 from rrm_plugin.reward import RRMJudge
 
 __all__ = ["rank"]
@@ -75,6 +76,11 @@ def _rank_here(groups: str, name: str, settings: Mapping[str, Any], options: Map
             raise click.ClickException(
                 f"stopped; the rows that were done stand in {target.partial or target.name}{kept}"
             ) from None
+        except BudgetSpentError as error:
+            more = "; with a larger one the same command goes on" if settings.get("ledger") else ""
+            raise click.ClickException(
+                f"{error}; the rows that were done stand in {target.partial or target.name}{more}"
+            ) from error
     note(f"{tally.told()} -> {target.name}")
     if tally.errors:
         raise click.ClickException(

@@ -16,8 +16,7 @@ from rrm_plugin.training.checks import load_tokenizer
 
 __all__ = ["serve"]
 
-_OF_SERVICE = frozenset(ServiceSettings.__dataclass_fields__) - {"max_tokens"}
-"""Not max_tokens: among the judge's options that is the longest reply."""
+_OF_SERVICE = frozenset(ServiceSettings.__dataclass_fields__)
 _OF_GATE = {"size": "group_size", "deadline": "deadline", "capacity": "capacity", "just_in_time": "just_in_time"}
 
 _above_0 = click.FloatRange(min=0, min_open=True)
@@ -62,8 +61,6 @@ _above_0 = click.FloatRange(min=0, min_open=True)
     default=None,
     help="Begin to judge with a group's second member, or when it is whole. [default: just-in-time]",
 )
-@click.option("--max-calls", type=click.IntRange(min=1), help="Model calls after which nothing is judged any more.")
-@click.option("--max-tokens-total", type=click.IntRange(min=1), help="The same for tokens, prompts and replies.")
 @click.option("--calls-per-minute", type=_above_0, help="Most model calls that begin in a minute.")
 @click.option("--capacity", type=click.IntRange(min=2), help="Most requests at a time. [default: 65536]")
 @click.option("--max-body-mb", type=click.IntRange(min=1), default=16, show_default=True, help="Largest request.")
@@ -79,9 +76,7 @@ _above_0 = click.FloatRange(min=0, min_open=True)
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
 @plain_errors
-def serve(
-    max_body_mb: int, max_tokens_total: int | None, token_file: Path | None, tokenizer: str | None, **options: Any
-) -> None:
+def serve(max_body_mb: int, token_file: Path | None, tokenizer: str | None, **options: Any) -> None:
     """Serve a judge over HTTP, until SIGTERM or Ctrl-C.
 
     Prints its address when it is ready, and then whether the judge answers. /docs describes the endpoints: pairs
@@ -94,7 +89,6 @@ def serve(
     settings = ServiceSettings(
         token=read_token(token_file),
         max_body=max_body_mb * 2**20,
-        max_tokens=max_tokens_total,
         **_limits(options),
     )
     policy = load_tokenizer(tokenizer) if tokenizer else None

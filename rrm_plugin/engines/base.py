@@ -96,6 +96,8 @@ class Reply:
     """How long the call took, its retries included; waiting for one of an HTTP engine's slots is not."""
     engine: str = ""
     """Name of the engine that answered."""
+    cost: float = 0.0
+    """At the prices given (`LimitedEngine`); 0 where there are none."""
 
 
 @runtime_checkable

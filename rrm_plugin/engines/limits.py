@@ -1,16 +1,19 @@
-"""An engine with a budget and a pace, and a count of what it was asked.
+"""An engine with a budget, prices and a pace, and a count of what it was asked.
 
-    limited = LimitedEngine(engine, max_calls=100_000, calls_per_minute=600)
+    limited = LimitedEngine(engine, budget=Budget(calls=100_000), calls_per_minute=600)
     limited.spent       a text once the budget is used up, None before
     limited.tally       calls, tokens and failures so far
 
-What several judges or trainers share, they share because they share this object: it counts in its own process and
-since it was made. Left out: prices, and budgets that outlive the process.
+What several judges or trainers share, they share because they share this object, or a ledger: with one, what was spent
+on the engine stands in its file, and earlier runs and other processes count too. Left out: calls that a server may have
+billed although they failed.
 """
 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import logging
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,15 +21,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rrm_plugin.engines.base import Engine, Reply, Sampling
-from rrm_plugin.engines.checks import number, whole
-from rrm_plugin.errors import EngineError
-from rrm_plugin.types import Message, Reason
+from rrm_plugin.engines.budgets import Budget, Prices
+from rrm_plugin.engines.checks import number
+from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineError, LedgerError
+from rrm_plugin.ledger import Ledger
+from rrm_plugin.types import Message, Reason, Usage
 
 __all__ = ["Lease", "LimitedEngine", "Tally"]
 
 Lease = Callable[[int], Awaitable[int]]
 """Takes calls from a budget that others share: so many at most, 0 once it is spent."""
 _LEASED_AT_A_TIME = 64
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -58,43 +65,67 @@ class LimitedEngine:
 
     Args:
         engine: the one that answers.
-        max_calls: most requests that it may answer.
-        max_tokens: tokens of prompts and replies after which it is not asked any more; what is under way then is
-            finished, so they are exceeded by as much.
+        budget: what its calls may take in all.
+        prices: of its tokens; replies then say what they cost.
+        ledger: where a budget is counted, for all processes that share the file and for those that come after.
         calls_per_minute: how many requests may begin in a minute, evenly spread.
         lease: a budget that processes share; asked for more calls when those it gave are used.
 
     Raises:
-        ConfigError: a limit is no number above 0.
+        ConfigError: the pace is no number above 0, or a budget of money has no prices.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        max_calls: int | None = None,
-        max_tokens: int | None = None,
+        budget: Budget | None = None,
+        prices: Prices | None = None,
+        ledger: Ledger | None = None,
         calls_per_minute: float | None = None,
         lease: Lease | None = None,
     ) -> None:
         self.engine = engine
-        self.max_calls = None if max_calls is None else whole("max_calls", max_calls, least=1)
-        self.max_tokens = None if max_tokens is None else whole("max_tokens", max_tokens, least=1)
+        self.budget = budget or Budget()
+        self.prices = prices
+        if self.budget.cost is not None and prices is None:
+            raise ConfigError("a budget of cost needs prices: give prices={'prompt': ..., 'completion': ...}")
+        self._ledger = ledger if self.budget else None
         self._interval = 0.0
         if calls_per_minute is not None:
             self._interval = 60.0 / number("calls_per_minute", calls_per_minute, above=0)
         self.tally = Tally()
+        self._elsewhere: Usage | None = None
+        """What others spent, and earlier runs; None while that was not looked up."""
+        self._noted = Usage()
+        """What of the own calls is in the ledger."""
         self._turn: asyncio.Lock | None = None
         self._next = 0.0
         self._lease = lease
         self._leased = 0
         self._leasing: asyncio.Lock | None = None
 
+    @classmethod
+    def around(cls, engine: Engine, *, ledger: Ledger | None, calls_per_minute: float | None) -> LimitedEngine:
+        """An engine with a pace, and with the budget and prices that it has already."""
+        if not isinstance(engine, LimitedEngine):
+            return cls(engine, calls_per_minute=calls_per_minute)
+        inner, budget, prices = engine.engine, engine.budget, engine.prices
+        return cls(inner, budget=budget, prices=prices, ledger=ledger, calls_per_minute=calls_per_minute)
+
     def __repr__(self) -> str:
-        return f"LimitedEngine({self.engine!r}, max_calls={self.max_calls}, max_tokens={self.max_tokens})"
+        return f"LimitedEngine({self.engine!r}, budget={self.budget}, prices={self.prices})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_turn": None, "_next": 0.0, "_leased": 0, "_leasing": None}
+        # What a copy spends from now on is its own; what was spent so far it finds in the ledger.
+        fresh = {} if self._ledger is None else {"tally": Tally(), "_elsewhere": None, "_noted": Usage()}
+        return {**self.__dict__, **fresh, "_turn": None, "_next": 0.0, "_leased": 0, "_leasing": None}
+
+    def __getattr__(self, name: str) -> Any:
+        # What else an engine has (`probe`) is that of the one which answers.
+        if name.startswith("_") or name == "engine":
+            raise AttributeError(name)
+        return getattr(self.engine, name)
 
     @property
     def name(self) -> str:
@@ -112,13 +143,25 @@ class LimitedEngine:
         return self.engine.special_tokens
 
     @property
+    def total(self) -> Usage:
+        """What counts against the budget: the own calls, and those of earlier runs and other processes that are known
+        of.
+        """
+        tally, before = self.tally, self._elsewhere or Usage()
+        total = Usage(
+            calls=tally.calls + before.calls,
+            prompt_tokens=tally.prompt_tokens + before.prompt_tokens,
+            completion_tokens=tally.completion_tokens + before.completion_tokens,
+        )
+        return total if self.prices is None else dataclasses.replace(total, cost=self.prices.cost(total))
+
+    @property
     def spent(self) -> str | None:
         """What of the budget is used up, for a person; None while there is some left."""
-        if self.max_calls is not None and self.tally.calls >= self.max_calls:
-            return f"the budget of {self.max_calls} judge calls is spent"
-        if self.max_tokens is not None and self.tally.tokens >= self.max_tokens:
-            return f"the budget of {self.max_tokens} tokens is spent"
-        return None
+        spent, before = self.budget.spent(self.total), self._elsewhere
+        if spent is None or self._ledger is None or before is None or not before.calls:
+            return spent
+        return f"{spent}, as {self._ledger.path.name} has it"
 
     async def identify(self) -> str:
         """The engine's name, after it was asked for where it has to be."""
@@ -129,10 +172,10 @@ class LimitedEngine:
         """The engine's reply.
 
         Raises:
-            EngineError: the budget is spent (`Reason.OVER_BUDGET`), or the engine failed.
+            BudgetSpentError: the budget is spent.
+            EngineError: the engine failed.
         """
-        await self._enter()
-        reply = await self._counted(self.engine.generate(messages, sampling))
+        reply = await self._limited(lambda: self.engine.generate(messages, sampling))
         assert reply is not None
         return reply
 
@@ -140,34 +183,50 @@ class LimitedEngine:
         """The engine's continuation; it counts as a call too.
 
         Raises:
-            EngineError: the budget is spent (`Reason.OVER_BUDGET`), or the engine failed.
+            BudgetSpentError: the budget is spent.
+            EngineError: the engine failed.
         """
-        await self._enter()
-        return await self._counted(self.engine.resume(messages, text, sampling))
+        return await self._limited(lambda: self.engine.resume(messages, text, sampling))
+
+    @property
+    def complete(self) -> Callable[[str, Sampling], Awaitable[Reply | None]]:
+        """The engine's continuation of a plain text, where it has that; a call as the others are."""
+        inner: Callable[[str, Sampling], Awaitable[Reply]] = getattr(self.engine, "complete")  # noqa: B009
+        return lambda prompt, sampling: self._limited(lambda: inner(prompt, sampling))
 
     async def close(self) -> None:
         """Close the engine which answers; the count stays."""
         await self.engine.close()
 
-    async def _enter(self) -> None:
-        """Takes a call from the budget, in its turn; whoever calls this has to have the call counted."""
+    async def _limited(self, call: Callable[[], Awaitable[Reply | None]]) -> Reply | None:
+        if self._ledger is not None and self._elsewhere is None:
+            await self._learn()
         self._refuse_spent()
         if self._interval:
             await self._pace()
             self._refuse_spent()
         if self._lease is not None:
             await self._take(self._lease)
+            self._refuse_spent()
         self.tally.under_way += 1
+        reply = await self._counted(call)
+        if reply is None:
+            return None
+        usage = Usage(calls=1, prompt_tokens=reply.prompt_tokens, completion_tokens=reply.completion_tokens)
+        if self._ledger is not None:
+            # Shielded: a caller who leaves must not leave the count wrong.
+            await asyncio.shield(asyncio.ensure_future(self._note(usage)))
+        return reply if self.prices is None else dataclasses.replace(reply, cost=self.prices.cost(usage))
 
     def _refuse_spent(self) -> None:
         spent = self.spent
         # A call under way may still be answered, so its place is taken: the budget is never exceeded.
-        promised = self.tally.calls + self.tally.under_way
-        if spent is None and self.max_calls is not None and promised >= self.max_calls:
-            spent = f"the last of the budget of {self.max_calls} judge calls are under way"
+        promised = self.total.calls + self.tally.under_way
+        if spent is None and self.budget.calls is not None and promised >= self.budget.calls:
+            spent = f"the last of the budget of {self.budget.calls} judge calls are under way"
         if spent is not None:
             self.tally.failures[Reason.OVER_BUDGET.value] += 1
-            raise EngineError(spent, Reason.OVER_BUDGET)
+            raise BudgetSpentError(spent)
 
     async def _take(self, lease: Lease) -> None:
         if self._leasing is None:
@@ -176,7 +235,7 @@ class LimitedEngine:
             self._leased = self._leased or await lease(_LEASED_AT_A_TIME)
             if not self._leased:
                 self.tally.failures[Reason.OVER_BUDGET.value] += 1
-                raise EngineError("the shared budget of judge calls is spent", Reason.OVER_BUDGET)
+                raise BudgetSpentError("the shared budget of judge calls is spent")
             self._leased -= 1
 
     async def _pace(self) -> None:
@@ -191,10 +250,10 @@ class LimitedEngine:
         finally:
             self.tally.waiting -= 1
 
-    async def _counted(self, call: Awaitable[Reply | None]) -> Reply | None:
+    async def _counted(self, call: Callable[[], Awaitable[Reply | None]]) -> Reply | None:
         tally = self.tally
         try:
-            reply = await call
+            reply = await call()
         except Exception as error:
             reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
             tally.failures[reason.value] += 1
@@ -209,3 +268,30 @@ class LimitedEngine:
             tally.seconds += reply.seconds
             tally.last_failure = ""
         return reply
+
+    async def _learn(self) -> None:
+        """Looks up what was spent before."""
+        assert self._ledger is not None
+        try:
+            before = await self._ledger.spend(self.name, Usage())
+        except LedgerError as error:
+            logger.warning("the budget counts the calls of this process alone: %s", error)
+            before = Usage()
+        if self._elsewhere is None:
+            self._elsewhere = before
+
+    async def _note(self, usage: Usage) -> None:
+        """Writes down what a call took, and learns what others spent meanwhile."""
+        assert self._ledger is not None
+        try:
+            total = await self._ledger.spend(self.name, usage)
+        except LedgerError as error:
+            logger.warning("a call is counted against the budget in this process alone: %s", error)
+            return
+        # Answers come in the order of writing, so that the own share of each total is known.
+        self._noted += usage
+        self._elsewhere = Usage(
+            calls=total.calls - self._noted.calls,
+            prompt_tokens=total.prompt_tokens - self._noted.prompt_tokens,
+            completion_tokens=total.completion_tokens - self._noted.completion_tokens,
+        )

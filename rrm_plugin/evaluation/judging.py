@@ -217,6 +217,7 @@ def _call(question: _Question, judgement: Judgement, usage: Usage) -> Call:
         seconds=usage.seconds,
         forced=judgement.forced,
         paid=not judgement.cached,
+        cost=judgement.usage.cost,
     )
 
 

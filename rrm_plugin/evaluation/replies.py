@@ -70,7 +70,7 @@ class Replies:
             return None
         self._file.seek(place)
         row = json.loads(self._file.readline())
-        return Reply(**{field.name: row[field.name] for field in dataclasses.fields(Reply)})
+        return Reply(**{field.name: row[field.name] for field in dataclasses.fields(Reply) if field.name in row})
 
     def add(self, key: str, about: Mapping[str, Any], reply: Reply) -> None:
         """Files a reply; `about` is for a person."""

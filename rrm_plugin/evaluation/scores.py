@@ -84,6 +84,8 @@ class Call:
     forced: bool = False
     paid: bool = True
     """False where it was read from a ledger or a recording."""
+    cost: float = 0.0
+    """Of what was paid now, where there are prices."""
 
 
 def worth(verdicts: Sequence[Verdict | None], label: Verdict) -> float:

@@ -40,7 +40,7 @@ __all__ = ["CONTENT_TYPE", "Counters"]
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 165, 180, 300, 600, 1200)
-_ADDING_UP = {"calls", "tokens", "judge_seconds"}
+_ADDING_UP = {"calls", "tokens", "cost", "judge_seconds"}
 _ALONE = ("members", "groups", "repeated", "late", "withdrawn", "cancelled", "impatient", "refused", "unscored")
 _SHARES = "no_verdict/"
 
@@ -130,11 +130,7 @@ class _Watching:
         failures = {(reason,): count for reason, count in tally.failures.items()}
         yield self._counter("engine_failures", "Model calls that failed", failures, ["reason"])
         yield self._gauge("engine_under_way", "Model calls that are not answered yet", {(): tally.under_way})
-        left = {}
-        if engine.max_calls is not None:
-            left[("calls",)] = max(0, engine.max_calls - tally.calls)
-        if engine.max_tokens is not None:
-            left[("tokens",)] = max(0, engine.max_tokens - tally.tokens)
+        left = {(kind,): value for kind, value in engine.budget.left(engine.total).items()}
         yield self._gauge("budget_left", "What is left of the budget", left, ["kind"])
 
     def _of_gates(self) -> Iterator[Metric]:

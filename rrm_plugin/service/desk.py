@@ -59,16 +59,15 @@ class Desk:
         on_judged: Callable[[Mapping[str, float]], None] = lambda _: None,
     ) -> None:
         pairs = judge.tournament.judge
-        self.engine = LimitedEngine(
-            pairs.engine,
-            max_calls=settings.max_calls,
-            max_tokens=settings.max_tokens,
-            calls_per_minute=settings.calls_per_minute,
+        self.engine = LimitedEngine.around(
+            pairs.engine, ledger=pairs.ledger, calls_per_minute=settings.calls_per_minute
         )
         expect_late_start = getattr(pairs.engine, "expect_late_start", None)
         if expect_late_start is not None:
             expect_late_start()
         self.judge = judge.variant(judge=dataclasses.replace(pairs, engine=self.engine))
+        # Clients decide what a spent budget means to them.
+        self.judge.over_budget = "unscored"
         self.settings = settings
         self.on_judged = on_judged
         self.gates = {"cohort": self._gate(settings.deadline), "reward": self._gate(settings.reward_deadline)}

@@ -35,7 +35,6 @@ class ServiceSettings:
         capacity: most requests at a time; more are refused with status 429.
         max_body: bytes of a request's body; a larger one is refused with status 413.
         grace: seconds that requests under way have after the service was told to stop.
-        max_calls, max_tokens: budget of the service; see `LimitedEngine`.
         calls_per_minute: most model calls that begin in a minute.
 
     Raises:
@@ -53,8 +52,6 @@ class ServiceSettings:
     capacity: int = 65_536
     max_body: int = 16 * 2**20
     grace: float = 30.0
-    max_calls: int | None = None
-    max_tokens: int | None = None
     calls_per_minute: float | None = None
 
     def __post_init__(self) -> None:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.engines.base import Engine
-from rrm_plugin.errors import EngineUnavailableError
-from rrm_plugin.types import Judgement
+from rrm_plugin.errors import BudgetSpentError, EngineUnavailableError
+from rrm_plugin.types import Judgement, Reason
 
 __all__ = ["Answered", "in_order"]
 
@@ -43,6 +43,10 @@ def in_order(
                 yield loop.run(_ended(pending.popleft()))
         while pending:
             yield loop.run(_ended(pending.popleft()))
+    except BudgetSpentError:
+        # What is under way is paid, and no more will be: a ledger has it when it is through.
+        loop.run(_finished(pending))
+        raise
     finally:
         if pending:
             loop.run(_cancelled(pending))
@@ -54,6 +58,10 @@ async def _started(work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
 
 async def _ended(task: asyncio.Task[Result]) -> Result:
     return await task
+
+
+async def _finished(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _cancelled(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -81,7 +89,10 @@ class Answered:
 
         Raises:
             EngineUnavailableError: it has answered none of many calls.
+            BudgetSpentError: the budget is spent, and no later call will be answered either.
         """
+        if judgement.reason is Reason.OVER_BUDGET:
+            raise BudgetSpentError(judgement.detail)
         answered = judgement.reason is None or not judgement.reason.of_engine
         self._ever = self._ever or answered
         self._failed += not answered

@@ -293,3 +293,29 @@ def test_the_word_does_not_wait_for_a_row_that_hangs(tmp_path, monkeypatch):
     monkeypatch.setitem(scripted.NAMED_SCRIPTS, "longer", hanging)
     result, rows = rank(tmp_path, numbered(20), "--engine", "scripted:longer")
     assert result.exit_code == 1 and "nobody is there" in result.output and rows is None
+
+
+def test_a_spent_budget_ends_the_run_and_a_larger_one_goes_on(tmp_path):
+    source, target = tmp_path / "groups.jsonl", tmp_path / "scores.jsonl"
+    rows = [{"prompt": f"Count to {number}.", "responses": ["one", "one two"]} for number in range(6)]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["rank", str(source), "--output", str(target), "--engine", "scripted:longer"]
+    words += ["--ledger", str(tmp_path / "judge.db"), "--prices", "prompt=10,completion=10", "--budget"]
+    stopped = CliRunner().invoke(main, [*words, "calls=5"])
+    assert stopped.exit_code == 1 and "the budget of 5 judge calls" in stopped.output
+    assert "scores.jsonl.partial; with a larger one the same command goes on" in stopped.output
+    assert not target.exists()
+    done = CliRunner().invoke(main, [*words, "calls=12"])
+    assert done.exit_code == 0, done.output
+    found = [json.loads(line) for line in target.read_text().splitlines()]
+    assert [row["calls"] + row["cached"] for row in found] == [2] * 6 and sum(row["calls"] for row in found) == 7
+    assert "7 judge calls for 0." in done.output
+    assert all((row["cost"] > 0) is (row["calls"] > 0) for row in found)
+
+
+@pytest.mark.parametrize("wrong", ["calls", "calls=x", "calls=0", "call=3"])
+def test_a_budget_that_cannot_be_is_a_usage_error(tmp_path, wrong):
+    (tmp_path / "groups.jsonl").write_text("")
+    words = ["rank", str(tmp_path / "groups.jsonl"), "--output", str(tmp_path / "out.jsonl"), "--budget", wrong]
+    found = CliRunner().invoke(main, [*words, "--engine", "scripted:longer"])
+    assert found.exit_code == 2 and "--budget" in found.output

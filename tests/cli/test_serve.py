@@ -66,7 +66,7 @@ def test_a_port_that_is_taken():
         (["--group-size", "999"], "--group-size"),
         (["--reward-deadline", "170"], "reward_patience"),
         (["--token-file", "absent"], "absent"),
-        (["--max-calls", "0"], "--max-calls"),
+        (["--budget", "calls=0"], "--budget"),
         (["--schedule", "best"], "schedule"),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 
 from rrm_plugin import ConfigError, Reason, RRMJudge
 from rrm_plugin.engines import Engine, LimitedEngine, ReplayEngine, Reply, Sampling, ScriptedEngine
+from rrm_plugin.engines.budgets import Budget
 from rrm_plugin.errors import EngineError
 
 MESSAGES = [{"role": "user", "content": "Which?"}]
@@ -28,7 +29,7 @@ async def ask(engine, times=1):
 
 
 def test_the_budget_of_calls_is_never_exceeded():
-    limited = LimitedEngine(answering(), max_calls=3)
+    limited = LimitedEngine(answering(), budget=Budget(calls=3))
     found = asyncio.run(ask(limited, 10))
     refused = [error for error in found if isinstance(error, EngineError)]
     assert len(refused) == 7 and all(error.reason is Reason.OVER_BUDGET for error in refused)
@@ -43,7 +44,7 @@ def test_a_call_that_fails_is_given_back():
             raise EngineError("down", Reason.UNREACHABLE)
         return "yes"
 
-    limited = LimitedEngine(ScriptedEngine(reply), max_calls=2)
+    limited = LimitedEngine(ScriptedEngine(reply), budget=Budget(calls=2))
 
     async def main():
         return [(await ask(limited))[0] for _ in range(5)]
@@ -55,7 +56,7 @@ def test_a_call_that_fails_is_given_back():
 
 
 def test_tokens_end_it_too_and_what_is_under_way_is_finished():
-    limited = LimitedEngine(answering(), max_tokens=40)
+    limited = LimitedEngine(answering(), budget=Budget(tokens=40))
 
     async def main():
         return [(await ask(limited))[0] for _ in range(4)]
@@ -72,7 +73,7 @@ def test_a_cancelled_call_gives_its_place_back():
         async def reply(messages):
             await never.wait()
 
-        limited = LimitedEngine(ScriptedEngine(reply), max_calls=1)
+        limited = LimitedEngine(ScriptedEngine(reply), budget=Budget(calls=1))
         task = asyncio.ensure_future(limited.generate(MESSAGES, Sampling()))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -115,7 +116,7 @@ def test_whoever_is_cancelled_in_the_queue_takes_nobodys_turn():
 
 def test_it_is_the_engine_that_it_limits(tmp_path):
     inner = answering()
-    limited = LimitedEngine(inner, max_calls=9)
+    limited = LimitedEngine(inner, budget=Budget(calls=9))
     assert isinstance(limited, Engine)
     assert (limited.name, limited.fingerprint, limited.special_tokens) == (inner.name, inner.fingerprint, ())
     assert asyncio.run(limited.resume(MESSAGES, "so", Sampling())).text == "more" and limited.tally.calls == 1
@@ -126,20 +127,19 @@ def test_it_is_the_engine_that_it_limits(tmp_path):
 
 
 def test_it_pickles():
-    limited = LimitedEngine(ScriptedEngine(str), max_calls=1, calls_per_minute=1e6)
+    limited = LimitedEngine(ScriptedEngine(str), budget=Budget(calls=1), calls_per_minute=1e6)
     asyncio.run(ask(limited, 2))
     assert pickle.loads(pickle.dumps(limited)).spent
 
 
-@pytest.mark.parametrize("wrong", [{"max_calls": 0}, {"max_tokens": -1}, {"calls_per_minute": 0}])
-def test_limits_that_cannot_be(wrong):
-    with pytest.raises(ConfigError, match=next(iter(wrong))):
-        LimitedEngine(answering(), **wrong)
+def test_a_pace_that_cannot_be():
+    with pytest.raises(ConfigError, match="calls_per_minute"):
+        LimitedEngine(answering(), calls_per_minute=0)
 
 
 def test_a_judge_over_its_budget_leaves_responses_unscored_and_says_why():
-    engine = LimitedEngine(ScriptedEngine.named("longer"), max_calls=1)
-    with RRMJudge(engine=engine, schedule="round_robin", orders="both") as judge:
+    engine = LimitedEngine(ScriptedEngine.named("longer"), budget=Budget(calls=1))
+    with RRMJudge(engine=engine, schedule="round_robin", orders="both", over_budget="unscored") as judge:
         scores = judge.score("Count.", ["one", "one two"])
         assert scores.failures == {"over_budget": 1}
         silent = judge.score("Count.", ["three", "three four"])

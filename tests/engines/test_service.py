@@ -100,9 +100,9 @@ def test_a_thinking_that_runs_out_is_ended_through_the_service():
 
 def test_the_budget_is_shared_and_said():
     with (
-        RRMJudge(engine="scripted:longer") as judge,
-        service(judge, max_calls=2) as url,
-        RRMJudge(engine=remote(url)) as client,
+        RRMJudge(engine="scripted:longer", budget={"calls": 2}) as judge,
+        service(judge) as url,
+        RRMJudge(engine=remote(url), over_budget="unscored") as client,
     ):
         assert client.score("Count.", ["one", "one two"]).values[0] is not None
         spent = client.score("Count.", ["three", "three four"])

@@ -107,7 +107,7 @@ def test_metrics_are_those_that_a_trainer_is_told() -> None:
 
     told: dict[str, float] = {}
     for engine in (ScriptedEngine(reply), "scripted:longer"):
-        with RRMJudge(engine=engine, num_generations=4) as judge:
+        with RRMJudge(engine=engine, num_generations=4, prices={"prompt": 1, "completion": 1}) as judge:
             judge(["Count."] * 4, ["one", "one two", "one two three", "silent"], log_metric=told.__setitem__)
     names = {re.sub(r"(?<=no_verdict/).*", "<reason>", name) for name in told}
     assert names == set(first_column("trl.md", "generated: metrics"))

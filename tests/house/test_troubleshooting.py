@@ -159,11 +159,11 @@ def of_another_version(folder: Path) -> None:
     RRMJudge(engine="scripted:longer", ledger=folder / "new.db")
 
 
-def answered(path: str, body: Any, *, known: bool = True, **limits: Any) -> Callable[[], str]:
+def answered(path: str, body: Any, *, known: bool = True, **settings: Any) -> Callable[[], str]:
     """What a service answers to a request."""
 
     def ask() -> str:
-        with RRMJudge(engine="scripted:longer") as judge, service(judge, token=TOKEN, **limits) as url:
+        with RRMJudge(engine="scripted:longer", **settings) as judge, service(judge, token=TOKEN) as url:
             for _ in range(2):
                 _, found, _ = asked_service(url, path, body, Authorization=f"Bearer {TOKEN if known else ''}")
         return found["error"]["message"]
@@ -227,7 +227,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     yield served_twice
     pair = {"prompt": "Count.", "first": "one", "second": "one two"}
     yield answered("/v1/compare", pair, known=False)
-    yield answered("/v1/compare", pair, max_calls=1)
+    yield answered("/v1/compare", pair, budget={"calls": 1})
     yield answered("/v1/chat/completions", {"messages": MESSAGES, "model": "RRM-32B"})
     yield answered("/v1/cohort", {"key": "g", "prompt": "Count.", "response": "one"})
     yield answered("/get_reward", {"query": ["Count. one"], "prompts": ["Count."], "labels": [""]})

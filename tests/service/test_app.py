@@ -244,8 +244,9 @@ def test_a_service_without_a_group_size_says_how_to_start_it(judge):
 
 
 def test_the_budget_ends_judging_and_not_the_trainers_run(tmp_path):
-    judge = RRMJudge(engine="scripted:longer", orders="fixed", ledger=tmp_path / "judge.db")
-    with judge, service(judge, group_size=2, max_calls=1) as url:
+    budget = {"calls": 1}
+    judge = RRMJudge(engine="scripted:longer", orders="fixed", ledger=tmp_path / "judge.db", budget=budget)
+    with judge, service(judge, group_size=2) as url:
         assert asked(url, "/v1/compare", PAIR)[0] == 200
         status, kind, message = told(asked(url, "/v1/compare", {**PAIR, "prompt": "Another one?"}))
         assert (status, kind) == (503, "budget_spent") and "1 judge calls" in message

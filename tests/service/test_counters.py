@@ -65,8 +65,8 @@ def test_what_has_no_data_is_left_out():
 def test_another_judges_name_is_before_each():
     counters = Counters("second judge")
     counters.judged({"second judge/calls": 3.0})
-    with RRMJudge(engine="scripted:longer", name="second judge") as judge:
-        counters.watch(Desk(judge, ServiceSettings(max_tokens=10)), [])
+    with RRMJudge(engine="scripted:longer", name="second judge", budget={"tokens": 10}) as judge:
+        counters.watch(Desk(judge, ServiceSettings()), [])
     page = lines(counters)
     assert page["second_judge_calls_total"] == 3.0
     assert page['second_judge_budget_left{kind="tokens"}'] == 10.0
