@@ -1,11 +1,12 @@
 """How long the reducers take for many groups at once, and what a loop over groups with a ranking library takes.
 
-The data: groups of 16 candidates, all pairs judged in both orders, verdicts drawn from a Bradley-Terry model with one
-tie in ten; the verdicts as columns are given, counting them is part of the time. evalica and choix rate one list of
-verdicts per call, so they are called for a sample of the groups, with their lists made beforehand, and their time is
-scaled to all groups. Contestants take turns in each run, so that whatever else the machine does falls on all of them.
+The data: groups of 16 candidates and of 64, all pairs judged in both orders, verdicts drawn from a Bradley-Terry model
+with one tie in ten; the verdicts as columns are given, counting them is part of the time. evalica and choix rate one
+list of verdicts per call, so they are called for a sample of the groups of 16, with their lists made beforehand, and
+their time is scaled to all groups. Contestants take turns in each run, so that whatever else the machine does falls on
+all of them, and seconds are those of a processor, which other work does not lengthen as it does those of a clock.
 
-    python benchmarks/reducers.py [--groups 10000] [--runs 5] [--write]
+    python benchmarks/reducers.py [--groups 10000] [--large 1000] [--runs 5] [--write]
 
 `--write` puts the table into benchmarks/results/reducers.md.
 """
@@ -34,7 +35,7 @@ import numpy as np
 from rrm_plugin.reducers import Outcomes, reducer
 
 RESULTS = Path(__file__).parent / "results" / "reducers.md"
-SIZE = 16
+SIZE, LARGE = 16, 64
 SAMPLE = 100
 """Groups that the libraries rate in each run."""
 
@@ -79,15 +80,15 @@ CONTESTANTS = (
 )
 
 
-def verdicts(groups: int) -> Outcomes:
+def verdicts(groups: int, size: int) -> Outcomes:
     """All pairs of each group in both orders."""
     rng = np.random.default_rng(0)
-    first, second = np.nonzero(~np.eye(SIZE, dtype=bool))
-    strength = rng.normal(scale=1.5, size=(groups, SIZE))
+    first, second = np.nonzero(~np.eye(size, dtype=bool))
+    strength = rng.normal(scale=1.5, size=(groups, size))
     wins = rng.random((groups, len(first))) < 1.0 / (1.0 + np.exp(strength[:, second] - strength[:, first]))
     points = np.where(rng.random(wins.shape) < 0.1, 0.5, wins)
     return Outcomes(
-        sizes=np.full(groups, SIZE),
+        sizes=np.full(groups, size),
         group=np.repeat(np.arange(groups), len(first)),
         first=np.tile(first, groups),
         second=np.tile(second, groups),
@@ -120,14 +121,14 @@ def library_rows(outcomes: Outcomes, for_choix: bool) -> list[Any]:
 
 
 def seconds(call: Callable[[], object]) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     call()
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
-def measured(outcomes: Outcomes, runs: int) -> dict[str, tuple[list[float], list[float]]]:
+def measured(outcomes: Outcomes, runs: int, loops: bool = True) -> dict[str, tuple[list[float], list[float]]]:
     """For each reducer, the seconds of each run, and those of the library's loop scaled to all groups."""
-    rows = {for_choix: library_rows(outcomes, for_choix) for for_choix in (False, True)}
+    rows = {for_choix: library_rows(outcomes, for_choix) for for_choix in (False, True) if loops}
     times: dict[str, tuple[list[float], list[float]]] = {one.reducer: ([], []) for one in CONTESTANTS}
     for run in range(runs + 1):
         for one in CONTESTANTS:
@@ -135,7 +136,7 @@ def measured(outcomes: Outcomes, runs: int) -> dict[str, tuple[list[float], list
             fresh = Outcomes(**{name: getattr(outcomes, name) for name in Outcomes.__dataclass_fields__})
             own = seconds(lambda one=one, fresh=fresh: reducer(one.reducer)(fresh))
             loop = 0.0
-            if one.rate is not None:
+            if one.rate is not None and loops:
                 sample = rows[one.for_choix]
                 loop = seconds(lambda one=one, sample=sample: [one.rate(group) for group in sample if one.rate])
                 loop *= outcomes.groups / len(sample)
@@ -165,6 +166,15 @@ def table(outcomes: Outcomes, times: dict[str, tuple[list[float], list[float]]])
     return "\n".join(lines)
 
 
+def large_table(outcomes: Outcomes, times: dict[str, tuple[list[float], list[float]]]) -> str:
+    lines = ["| reducer | seconds, median (least to most) | a group |", "|---|---|---|"]
+    for one in CONTESTANTS:
+        own, _ = times[one.reducer]
+        a_group = f"{statistics.median(own) / outcomes.groups * 1e6:.0f} us"
+        lines.append(f"| {one.reducer} | {spread(own)} | {a_group} |")
+    return "\n".join(lines)
+
+
 def spread(numbers: Sequence[float], digits: int = 3) -> str:
     return f"{statistics.median(numbers):.{digits}f} ({min(numbers):.{digits}f} to {max(numbers):.{digits}f})"
 
@@ -172,17 +182,21 @@ def spread(numbers: Sequence[float], digits: int = 3) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", type=int, default=10_000)
+    parser.add_argument("--large", type=int, default=1000, help=f"groups of {LARGE}")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--write", action="store_true", help="put the table into benchmarks/results/reducers.md")
     options = parser.parse_args()
-    outcomes = verdicts(options.groups)
+    outcomes, large = verdicts(options.groups, SIZE), verdicts(options.large, LARGE)
     libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "evalica", "choix"))
     text = (
+        "Processor seconds on one thread. "
         f"{outcomes.groups:,} groups of {SIZE}, all pairs in both orders ({len(outcomes.group):,} verdicts); "
         f"{options.runs} runs on one thread; {min(SAMPLE, outcomes.groups)} groups sampled for the loops.\n"
         f"Python {platform.python_version()}, {libraries}, {platform.machine()}, {os.cpu_count()} cores, "
         f"load before the start {os.getloadavg()[0]:.1f}.\n\n"
-        f"{table(outcomes, measured(outcomes, options.runs))}\n"
+        f"{table(outcomes, measured(outcomes, options.runs))}\n\n"
+        f"{large.groups:,} groups of {LARGE} ({len(large.group):,} verdicts):\n\n"
+        f"{large_table(large, measured(large, options.runs, loops=False))}\n"
     )
     print(text)
     if options.write:

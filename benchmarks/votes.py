@@ -95,6 +95,26 @@ def mean(found: list[Cost], votes: int, accuracy: float, what: str) -> float:
     return sum(accuracy**one.right * (1 - accuracy) ** (votes - one.right) * getattr(one, what) for one in found)
 
 
+def least(votes: int, accuracy: float) -> float:
+    """Expected votes until one side has a majority of all, for odd numbers of votes: no sure rule can take fewer.
+
+    The last one is vote t and gives the winner its m-th, m being (votes + 1) / 2: that has the chance
+    C(t - 1, m - 1) (p^m q^(t - m) + q^m p^(t - m)), p being the accuracy and q what is left.
+    """
+    most, other = votes // 2 + 1, 1.0 - accuracy
+    return sum(
+        cast
+        * math.comb(cast - 1, most - 1)
+        * (accuracy**most * other ** (cast - most) + other**most * accuracy ** (cast - most))
+        for cast in range(most, votes + 1)
+    )
+
+
+def enough(votes: int, share: float) -> float:
+    """Least accuracy, in hundredths, at which a sure rule takes at most that share of the votes."""
+    return next(each / 100 for each in range(50, 101) if least(votes, each / 100) <= share * votes)
+
+
 def change(right: int, cast: int, votes: int) -> float:
     """Chance that the votes left out would change the majority, all accuracies being equally likely beforehand."""
     ahead, rest = max(right, cast - right), votes - cast
@@ -166,6 +186,8 @@ def report() -> str:
     """Both tables and what they say, as Markdown."""
     found = {votes: asyncio.run(costs(votes)) for votes in VOTES}
     share = mean(found[TOLD], TOLD, AT, "calls") / TOLD
+    if any(not math.isclose(least(k, p), mean(found[k], k, p, "calls")) for k in VOTES for p in ACCURACIES):
+        raise AssertionError("the rule takes more than the least")
     worse = sum(one.calls > one.one_by_one for sequences in found.values() for one in sequences)
     return (
         f"All {sum(map(len, found.values())):,} sequences of votes were played; the majority was that of all votes in "
@@ -175,6 +197,11 @@ def report() -> str:
         "votes, and so no rule that is sure of it can take fewer calls than the last column, in which votes are cast "
         f"one at a time. Casting them in waves took more than that in {worse} sequences: a wave holds the fewest votes "
         "that could settle the match, so none of them is in vain.\n\n"
+        "The least that can be expected, with p the accuracy of one vote, q = 1 - p, k the votes and m = (k + 1) / 2 "
+        "those that settle it: the sum over t from m to k of t C(t-1, m-1) (p^m q^(t-m) + q^m p^(t-m)). For k of "
+        f"{TOLD} and p of {AT:g} that is {least(TOLD, AT):.2f} votes; {BAR:.0%} of {TOLD} would need an accuracy of "
+        f"{enough(TOLD, BAR):.0%}. With more votes the share falls towards 1 / 2p, which is {0.5 / AT:.1%}: it is "
+        f"{least(25, AT) / 25:.1%} of 25. The rule takes exactly the least in every line of the table.\n\n"
         f"{exact(found)}\n"
         "## Taking a risk\n\n"
         "What ending earlier would save and change, one vote at a time: as soon as the chance that the rest would "

@@ -482,6 +482,44 @@ def test_adaptive_keeps_its_budget(budget: int, orders: Orders) -> None:
         assert len(matches) == adaptive(budget).calls(n, orders) <= budget
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(2, 9),
+    budget=st.integers(2, 40),
+    orders=st.sampled_from(ORDERS),
+    least_gain=st.sampled_from([0.0, 0.01, 0.3]),
+    said=st.lists(st.sampled_from([*Verdict, None]), min_size=1, max_size=30),
+    seed=st.integers(0, 99),
+)
+def test_adaptive_whatever_the_verdicts_and_however_they_arrive(
+    n: int, budget: int, orders: Orders, least_gain: float, said: list[Verdict | None], seed: int
+) -> None:
+    """Wins, ties and none at all: within the budget, no match twice, everybody connected first, and the same matches
+    whichever verdict of a round came in first.
+    """
+    plan, rng = adaptive(budget, least_gain), np.random.default_rng(seed)
+    in_order, shuffled = (plan.start(n, orders, np.random.default_rng(7)) for _ in range(2))
+    judgements: list[Judgement] = []
+    mixed: list[Judgement] = []
+    while matches := in_order.next_matches(judgements):
+        assert shuffled.next_matches(mixed) == matches
+        judgements += [
+            Judgement(verdict=said[(31 * match.first + match.second) % len(said)], match=match) for match in matches
+        ]
+        mixed = [judgements[place] for place in rng.permutation(len(judgements))]
+    assert shuffled.next_matches(mixed) == [] == in_order.next_matches(judgements)
+    played = [judgement.match for judgement in judgements if judgement.match]
+    shown = [(match.first, match.second) for match in played]
+    assert len(shown) == len(set(shown)) <= plan.calls(n, orders) <= budget
+    pairs = [match.pair for match in played]
+    if len(set(pairs)) >= n - 1:
+        assert connected(played, n)
+    if orders == "both":
+        assert set(Counter(pairs).values()) <= {2}
+    elif orders != "balanced":
+        assert set(Counter(pairs).values()) <= {1}
+
+
 def test_adaptive_shows_the_other_order_before_it_repeats_anything() -> None:
     shown = [(match.first, match.second) for match in matches_of(adaptive(1000, 0.0), 5, "balanced", random_judge(0))]
     assert sorted(shown) == sorted(itertools.permutations(range(5), 2))
