@@ -107,10 +107,14 @@ def of_the_miniature(found: Sequence[Asked]) -> str:
     label, said, after, without = (
         np.array([getattr(one, name) for one in found]) for name in ("label", "said", "after", "without")
     )
+    told_by = {
+        "the verdict, after its thought": said,
+        "its token's probability, after the same thought": after,
+        "the token's probability without a thought": without,
+    }
     rows = [
-        ["the verdict, after its thought", _accuracy(said, label), "", _squared(said, label)],
-        ["its token's probability, after the same thought", _accuracy(after, label), _sure(after), _squared(after, label)],
-        ["the token's probability without a thought", _accuracy(without, label), _sure(without), _squared(without, label)],
+        [name, _accuracy(one, label), "" if one is said else _sure(one), _squared(one, label)]
+        for name, one in told_by.items()
     ]
     wrong = said != label
     told = (
