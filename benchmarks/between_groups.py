@@ -12,7 +12,7 @@ together that rewards explain, in which groups of little spread count little.
 Bias: Bradley-Terry strengths without a bias, with one estimated in each group, and with the true one, which is the most
 that other groups of the same judge could teach.
 
-    python benchmarks/between_groups.py [--groups 300] [--write]
+    python benchmarks/between_groups.py [--groups 120] [--write]
 
 `--write` puts the tables into benchmarks/results/between_groups.md. No real judge is asked.
 """
@@ -40,11 +40,12 @@ RESULTS = Path(__file__).parent / "results" / "between_groups.md"
 SIZE = 16
 MOST = SIZE * (SIZE - 1)
 MIXES: Mapping[str, Sequence[float]] = {
+    "4": (4.0,),
     "1.5": (1.5,),
     "1.5 and 4": (1.5, 4.0),
     "0.5, 1, 2, 4 and 8": (0.5, 1.0, 2.0, 4.0, 8.0),
 }
-LEAST_GAINS = (0.06, 0.03, 0.015)
+LEAST_GAINS = (0.05, 0.02, 0.01)
 PRIOR = 0.5
 """Precision of strengths, and of the bias where it is estimated."""
 GRID = np.arange(SIZE, MOST + 1, 4)
@@ -212,7 +213,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def main() -> None:
     """Measures, prints, and writes where asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--groups", type=int, default=300)
+    parser.add_argument("--groups", type=int, default=120)
     parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
     options = parser.parse_args()
     judges = [*JUDGES, *(replace(one.judge) for one in fitted())]

@@ -37,7 +37,7 @@ import numpy as np
 from simulated.cells import Cell, measure
 from simulated.fitting import Fit, fit, tables
 from simulated.judges import Judge
-from simulated.pages import bars, curve, details, differences, fits, growth, reducers, stops
+from simulated.pages import bars, curve, details, differences, fits, growth, reducers
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results" / "reward_per_call.md"
@@ -75,7 +75,7 @@ def page(cells: list[Cell], found: list[Fit], seconds: float) -> str:
         "## Adaptive against the rest at equal calls\n\n" + differences(cells),
         "## Reward against calls\n\n" + curve(cells),
         "## Calls for 95% of the full tournament\n\n" + growth(cells),
-        "## Settings of adaptive\n\n" + reducers(cells) + "\n\n" + stops(cells),
+        "## Settings of adaptive\n\n" + reducers(cells),
         "## Every contestant\n\n" + details(cells),
     ]
     return "\n\n".join([*parts, *(["## The fitted judges\n\n" + fits(found)] if found else [])]) + "\n"

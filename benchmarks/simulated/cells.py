@@ -10,10 +10,10 @@ from functools import partial
 import numpy as np
 
 from simulated.judges import FloatArray, Judge, groups
-from simulated.plays import Measured, Play, measured, play
+from simulated.plays import Measured, measured, play
 from simulated.rivals import OWN, RIVALS
 
-__all__ = ["ADAPTIVE_REDUCER", "AIMS", "LEAST_GAINS", "REDUCERS", "Cell", "Mean", "Row", "Stop", "measure"]
+__all__ = ["ADAPTIVE_REDUCER", "AIMS", "REDUCERS", "Cell", "Mean", "Row", "measure"]
 
 ADAPTIVE_REDUCER = "bradley_terry:0.5"
 REDUCERS = (
@@ -29,10 +29,6 @@ FULL = ("bradley_terry:1", "bradley_terry:0.5", "win_rate", "elo")
 SHARE = 0.95
 AIMS = (0.7, 0.8, 0.9)
 """Correlations that do not depend on the size of the group, as those of the full tournament do."""
-LEAST_GAINS = (0.08, 0.04, 0.02, 0.01)
-STOPPED = 150
-"""Groups for the least gains, each of which has to be played anew, and their size."""
-STOPPED_SIZE = 16
 MOST_CALLS = {32: 496, 64: 2016}
 """What adaptive is played to in large groups: all pairs in one order, the most that anybody asks short of all."""
 SEED = 0
@@ -69,17 +65,6 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stop:
-    """Adaptive with no other limit than a least gain."""
-
-    least_gain: float
-    calls: Mean
-    correlation: Mean
-    fixed: Mean
-    """Correlation where every group gets as many calls as these got in the mean."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Cell:
     """All that was measured of one judge and size."""
 
@@ -99,7 +84,6 @@ class Cell:
     """Correlation at three calls for each response."""
     both_orders: tuple[Mean, Mean]
     """Correlation of adaptive with orders="both", and how much more "balanced" has, at six calls for each response."""
-    stops: list[Stop]
     milliseconds: float
     """Of a processor, for one group's choice of matches and estimates, up to three calls for each response."""
 
@@ -146,7 +130,6 @@ def measure(judge: Judge, size: int, count: int) -> Cell:
         reached={aim: _enough(at, size, most, aim) for aim in AIMS},
         reducers={each: Mean.of(worth(adaptive.values(each, 3 * size)).correlation) for each in REDUCERS},
         both_orders=(Mean.of(twice.correlation), Mean.of(reached.correlation - twice.correlation)),
-        stops=_stops(judge, size, min(count, STOPPED), at) if size == STOPPED_SIZE else [],
         milliseconds=_milliseconds(judge, size),
     )
 
@@ -170,25 +153,6 @@ def _enough(at: Callable[[int], Measured], size: int, most: int, aim: float) -> 
         middle = (low + high) // 2
         low, high = (low, middle) if reaches(middle) else (middle, high)
     return high
-
-
-def _stops(judge: Judge, size: int, count: int, at: Callable[[int], Measured]) -> list[Stop]:
-    drawn = groups(judge, count, size, SEED)
-    stops: list[Stop] = []
-    for least_gain in LEAST_GAINS:
-        played: Play = play(f"adaptive:{size * (size - 1)},{least_gain}", "balanced", drawn)
-        found = measured(played.values(ADAPTIVE_REDUCER), drawn).correlation
-        # The first groups are the same however many are drawn.
-        fixed = at(round(played.calls)).correlation[:count]
-        stops.append(
-            Stop(
-                least_gain=least_gain,
-                calls=Mean.of(np.array([float(len(judgements)) for judgements in played.judgements])),
-                correlation=Mean.of(found),
-                fixed=Mean.of(fixed),
-            )
-        )
-    return stops
 
 
 def _milliseconds(judge: Judge, size: int) -> float:

@@ -10,7 +10,7 @@ from simulated.cells import ADAPTIVE_REDUCER, AIMS, REDUCERS, SHARE, Cell, Mean,
 from simulated.fitting import Fit
 from simulated.rivals import RIVALS
 
-__all__ = ["bars", "curve", "details", "differences", "fits", "growth", "reducers", "stops"]
+__all__ = ["bars", "curve", "details", "differences", "fits", "growth", "reducers"]
 
 BARS = (("slope 4", 0.20), ("slope 1.5", 0.45))
 """Share of the calls of the full tournament within which adaptive is to have 95% of its correlation, groups of 16."""
@@ -185,27 +185,6 @@ def reducers(cells: Sequence[Cell]) -> str:
         + _table(["judge", "n", "both", "balanced has more"], twice)
         + "\nProcessor time to choose the matches of a group, three calls for each response:\n\n"
         + _table(["judge", "n", "milliseconds"], cost)
-    )
-
-
-def stops(cells: Sequence[Cell]) -> str:
-    """Where a least gain ends adaptive."""
-    rows = [
-        [
-            cell.judge.name,
-            str(cell.size),
-            f"{stop.least_gain:g}",
-            f"{stop.calls.value:.1f}",
-            _plain(stop.correlation),
-            _plain(stop.fixed),
-        ]
-        for cell in cells
-        for stop in cell.stops
-    ]
-    return (
-        "Where the least gain ends adaptive, with no other limit. Beside it the correlation where every group gets the "
-        "mean of these calls; groups whose strengths spread alike have little to give each other.\n\n"
-        + _table(["judge", "n", "least gain", "calls", "correlation", "with these calls for every group"], rows)
     )
 
 
