@@ -9,12 +9,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo experiment test test-view test-hosts test-openrlhf test-verl test-vllm test-ray lint types bench docs clean
+.PHONY: help demo experiment test test-view test-hosts test-openrlhf test-verl test-vllm test-ray lint types bench docs site clean
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 PINS := constraints/test.txt
-EXTRAS := trl,transformers,service,view,dev
+EXTRAS := trl,transformers,service,view,docs,dev
 TORCH_PIN := $(shell sed -n 's/^torch==//p' $(PINS))
 # On Linux the plain version of a public registry brings gigabytes of CUDA libraries; elsewhere it is a CPU build.
 TORCH ?= torch==$(TORCH_PIN)$(if $(filter Linux,$(shell uname -s)),+cpu)
@@ -64,6 +64,9 @@ bench: $(READY)  ## each benchmark in benchmarks/, one after the other; ARGS=--w
 
 docs: $(READY)  ## rewrite what docs/ reads off the code
 	@$(RUN) docs/scripts/generate.py $(ARGS)
+
+site: $(READY)  ## the docs as web pages, with a reference of the API, in outputs/site; broken links fail
+	@$(RUN) docs/scripts/site.py
 
 clean:  ## remove .venv and all that the commands made
 	rm -rf $(VENV) $(HOSTS:%=.venv-%) build dist outputs .pytest_cache .ruff_cache .hypothesis

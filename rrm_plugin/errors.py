@@ -10,7 +10,8 @@
     |-- GateError(RuntimeError)          the gate that collects groups was closed while a member waited
     |   `-- GateFullError                too many members wait; the same call may succeed later
     |-- ServiceError(RuntimeError)       a judge service refused a request or could not be reached; has `status`, `type`
-    `-- LedgerError(RuntimeError)        the record of judgements cannot be opened, read or written
+    |-- LedgerError(RuntimeError)        the record of judgements cannot be opened, read or written
+    `-- AlarmError(RuntimeError)         an alarm stands, and the run was to be stopped by it
 
 An `EngineError` of one match never leaves a tournament: it becomes a judgement without a verdict, with that reason.
 Every error can be pickled, since rewards run in spawned children and on several ranks.
@@ -21,6 +22,7 @@ from __future__ import annotations
 from rrm_plugin.types import Reason
 
 __all__ = [
+    "AlarmError",
     "BudgetSpentError",
     "ConfigError",
     "EngineError",
@@ -100,6 +102,10 @@ class GateFullError(GateError):
 
 class LedgerError(RRMError, RuntimeError):
     """The record of judgements on disk cannot be used."""
+
+
+class AlarmError(RRMError, RuntimeError):
+    """An alarm stands and the judge was made with `alarms="stop"`."""
 
 
 class ServiceError(RRMError, RuntimeError):

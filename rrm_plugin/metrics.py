@@ -1,27 +1,6 @@
-"""What a batch of scores says about the judge, as numbers for a trainer's log.
+"""What a batch of scores says about the judge, as numbers for a trainer's log, by the names of `metric_names.py`.
 
-One list of names for every host. `rrm` is the judge's `name`, so that two judges in one run stay apart. A metric
-without data (no pair seen in both orders, say) is left out rather than invented.
-
-    rrm/calls                  judge calls paid for in this batch
-    rrm/tokens                 their prompt and completion tokens
-    rrm/cost                   what they cost, at the prices given; only where there are prices
-    rrm/judge_seconds          their durations added up; calls overlap
-    rrm/seconds                wall clock of the whole reward, as its caller measured it
-    rrm/verdict_rate           share of the calls that ended in a verdict; below 0.9 the rewards rest on few matches
-    rrm/no_verdict/<reason>    share of the calls without one, by reason; `cut_off` asks for more max_tokens
-    rrm/forced_rate            share of the calls whose thinking ran out and that were made to state a verdict
-    rrm/escalated_rate         share of the calls that looked a second time, longer, at a pair that was in doubt
-    rrm/order_agreement        share of the pairs on which both orders agree; a coin gets 0.5, a judge that sees only
-                               positions 0
-    rrm/first_rate             share of decided matches won by the response shown first; 0.5 is unbiased
-    rrm/cycles                 mean per group of triples that beat each other in a circle
-    rrm/spread                 mean over groups of the standard deviation of the scores; 0 teaches nothing
-    rrm/length_correlation     mean over groups of the correlation of score with length; near 1 the judge pays for
-                               length
-    rrm/unscored               share of the responses without a score
-    rrm/identical              share of the responses that equal an earlier one of their group
-    rrm/not_converged          share of the groups whose reducer did not converge
+A metric without data (no pair seen in both orders, say) is left out rather than invented.
 """
 
 from __future__ import annotations
@@ -47,6 +26,7 @@ def summary(scores: Sequence[Scores], lengths: Sequence[Sequence[int]], name: st
     usage = sum((one.usage for one in scores), Usage())
     responses = sum(len(one.values) for one in scores)
     metrics = {
+        "groups": float(len(scores)),
         "calls": float(usage.calls),
         "tokens": float(usage.tokens),
         "judge_seconds": usage.seconds,

@@ -14,6 +14,7 @@ there is nothing to measure each of these is 0, and `rrm` is the judge's `name`:
     rrm_disagreement          share of its group's pairs on which the two orders disagree, of those shown in both
     rrm_first_excess          share of decided matches won by the response shown first, less 0.5
     rrm_length_correlation    correlation of score with length in its group
+    rrm_alarms                alarms that stood when it was judged
 
 Left out: a whole batch at a time, which `metrics.py` does.
 """
@@ -51,5 +52,6 @@ def numbers_of(outcome: Outcome | None, seconds: float, name: str = "rrm") -> di
         "disagreement": 1.0 - of("order_agreement", 1.0),
         "first_excess": of("first_rate", 0.5) - 0.5,
         "length_correlation": of("length_correlation"),
+        "alarms": of("alarms"),
     }
     return {f"{name}_{metric}": value for metric, value in numbers.items()}

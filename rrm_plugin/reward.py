@@ -22,6 +22,8 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from rrm_plugin import miniature
+from rrm_plugin.alarms import Alarms
+from rrm_plugin.alarms import alarms as resolve_alarms
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.engines import Engine, LimitedEngine, Sampling
@@ -30,6 +32,7 @@ from rrm_plugin.engines.budgets import Budget, Prices
 from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
+from rrm_plugin.lookout import Lookout
 from rrm_plugin.looks import Early
 from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
@@ -83,6 +86,8 @@ class RRMJudge:
             what stands there: earlier runs, and other processes on the same file.
         prices: of a million tokens, `prompt` and `completion` by name; then metrics tell the cost.
         over_budget: stop, with an error, or unscored, to go on without scores where the budget is spent.
+        alarms: warn, stop or off, limits by name, or an `Alarms`: what happens when the metrics of a run say that its
+            judge or its policy has gone wrong.
         seed: of the draws of schedules and orders.
         gather: put groups that straddle ranks together. False judges each rank's rows alone.
         name: under which a trainer logs the reward and its metrics; several judges of a run need different ones.
@@ -116,6 +121,7 @@ class RRMJudge:
         budget: Mapping[str, float] | None = None,
         prices: Mapping[str, float] | None = None,
         over_budget: Literal["stop", "unscored"] = "stop",
+        alarms: str | Mapping[str, Any] | Alarms = "warn",
         seed: int = 0,
         gather: bool = True,
         name: str = "rrm",
@@ -133,6 +139,7 @@ class RRMJudge:
         _check("first_tokens", first_tokens, fits, f"a number of tokens below max_tokens={max_tokens}")
         _check("over_budget", over_budget, over_budget in ("stop", "unscored"), "stop or unscored")
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
+        limits = resolve_alarms(alarms)
         if model == miniature.NAME and engine == "transformers":
             model, prompt, engine_options = miniature.settings(prompt, engine_options)
         kept = ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger)
@@ -159,6 +166,7 @@ class RRMJudge:
         self.over_budget = over_budget
         self.gather = gather
         self.__name__ = name
+        self.lookout = Lookout(limits, name)
         self._answered = False
         self._origin: RRMJudge | None = None
         self._start()
@@ -242,17 +250,20 @@ class RRMJudge:
             GroupError: the rows (of all ranks) are no whole groups; the message names the trainer's setting.
             EngineUnavailableError: no call of this judge has ever been answered.
             BudgetSpentError: the budget is spent, and `over_budget` is stop.
+            AlarmError: an alarm stands, and the judge was made with `alarms="stop"`.
         """
         began = time.perf_counter()
         together = ranks() if self.gather else Alone()
+        view = trainer_view(columns.get("log_extra"))
         scored = reward_rows(
             lambda: self._rows(prompts, completions, columns),
             self.num_generations,
-            trainer_view(columns.get("log_extra")),
+            view,
             together,
             self._score_rows,
+            self.tournament.look,
         )
-        self._close_batch(scored, columns, time.perf_counter() - began)
+        self._close_batch(scored, columns, began, training=view.training, speaks=together.rank == 0)
         return scored.rewards
 
     def as_async(self) -> AsyncReward:
@@ -367,10 +378,15 @@ class RRMJudge:
     async def _score_rows_async(self, groups: Sequence[Group], lengths: Sequence[Sequence[int]]) -> list[Scored]:
         return await self._loop.run_async(self._score_shaped(groups, lengths))
 
-    def _close_batch(self, scored: ScoredRows, columns: dict[str, Any], seconds: float) -> None:
+    def _close_batch(
+        self, scored: ScoredRows, columns: dict[str, Any], began: float, *, training: bool, speaks: bool = True
+    ) -> None:
         # From the groups of all ranks, so that all ranks go on or all end.
         self.refuse_silence(scored.scores)
-        report(self.__name__, scored, columns, seconds)
+        found = self.lookout.metrics(scored.scores, scored.lengths, scored.signs, watched=training, speaks=speaks)
+        report(self.__name__, scored, columns, found | {f"{self.__name__}/seconds": time.perf_counter() - began})
+        if training:
+            self.lookout.stop_if_alarmed()
 
     def _rows(self, prompts: Sequence[Prompt], completions: Sequence[Response], columns: dict[str, Any]) -> Rows:
         if len(prompts) != len(completions):
@@ -420,13 +436,15 @@ class AsyncReward:
 
         Raises:
             GroupError: the rows of this rank are no whole groups.
+            AlarmError: an alarm stands on this rank, and the judge was made with `alarms="stop"`.
         """
         began = time.perf_counter()
         judge = self.judge
         rows = judge._rows(prompts, completions, columns)
         view = trainer_view(columns.get("log_extra"))
-        scored = await reward_rows_here(rows, judge.num_generations, view, judge._score_rows_async)
-        judge._close_batch(scored, columns, time.perf_counter() - began)
+        look = judge.tournament.look
+        scored = await reward_rows_here(rows, judge.num_generations, view, judge._score_rows_async, look)
+        judge._close_batch(scored, columns, began, training=view.training)
         return scored.rewards
 
 

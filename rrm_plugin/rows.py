@@ -20,6 +20,7 @@ from typing import Any
 
 from rrm_plugin.errors import GroupError, RRMError
 from rrm_plugin.notes import notes_of
+from rrm_plugin.openings import Signs
 from rrm_plugin.processes import Ranks
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
@@ -102,6 +103,8 @@ class ScoredRows:
     """Of the groups of all ranks (of this rank's alone, where nothing was gathered), without the judge's texts."""
     lengths: list[list[int]]
     """Of the responses of those groups."""
+    signs: list[Signs]
+    """What was seen in the texts of those groups."""
 
 
 Scored = tuple[Scores, list[float | None]]
@@ -109,6 +112,14 @@ Scored = tuple[Scores, list[float | None]]
 
 Score = Callable[[Sequence[Group], Sequence[Sequence[int]]], list[Scored]]
 """From groups and the lengths of their responses to what became of each."""
+
+Look = Callable[[Group], Signs]
+"""Sees the texts of a group, before they are left behind."""
+
+
+def _blind(group: Group) -> Signs:
+    return Signs(openings=("",) * len(group.responses), steering=("",) * len(group.responses))
+
 
 AsyncScore = Callable[[Sequence[Group], Sequence[Sequence[int]]], Awaitable[list[Scored]]]
 
@@ -149,7 +160,12 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
 
 
 def reward_rows(
-    make_rows: Callable[[], Rows], configured: int | None, trainer: TrainerView, ranks: Ranks, score: Score
+    make_rows: Callable[[], Rows],
+    configured: int | None,
+    trainer: TrainerView,
+    ranks: Ranks,
+    score: Score,
+    look: Look = _blind,
 ) -> ScoredRows:
     """Rewards of this rank's rows, judged in whole groups. Every rank must call it.
 
@@ -159,17 +175,18 @@ def reward_rows(
         trainer: what is known of the trainer.
         ranks: the processes of this run.
         score: judges groups.
+        look: sees the texts of a group.
 
     Raises:
         GroupError: the rows of all ranks together are no whole groups.
         RRMError: whatever else failed, on whichever rank.
     """
 
-    def look() -> tuple[Rows, int]:
+    def count() -> tuple[Rows, int]:
         rows = make_rows()
         return rows, group_size(rows, configured, trainer)
 
-    seen, error = _attempt(look, ranks)
+    seen, error = _attempt(count, ranks)
     rows, size = seen or (NO_ROWS, 0)
     told = ranks.gather((len(rows), size, error))
     _raise_first(error for _, _, error in told)
@@ -185,7 +202,7 @@ def reward_rows(
         groups, lengths = _cut(held, size)
         mine = [index for index in range(len(groups)) if not shared or index % ranks.size == ranks.rank]
         scored = score([groups[index] for index in mine], [lengths[index] for index in mine])
-        return _packed(mine, scored, [lengths[index] for index in mine])
+        return _packed(mine, scored, [lengths[index] for index in mine], [look(groups[index]) for index in mine])
 
     played, error = _attempt(play, ranks)
     results = ranks.gather((played, error))
@@ -194,7 +211,9 @@ def reward_rows(
     return _told(everything if shared else played, everything, slice(begin, begin + len(rows)), len(held))
 
 
-async def reward_rows_here(rows: Rows, configured: int | None, trainer: TrainerView, score: AsyncScore) -> ScoredRows:
+async def reward_rows_here(
+    rows: Rows, configured: int | None, trainer: TrainerView, score: AsyncScore, look: Look = _blind
+) -> ScoredRows:
     """Rewards of this rank's rows, awaited, without a word to the other ranks.
 
     Raises:
@@ -208,7 +227,7 @@ async def reward_rows_here(rows: Rows, configured: int | None, trainer: TrainerV
             f"{BATCH_ADVICE}, on each process alone"
         )
     groups, lengths = _cut(rows, size)
-    played = _packed(range(len(groups)), await score(groups, lengths), lengths)
+    played = _packed(range(len(groups)), await score(groups, lengths), lengths, map(look, groups))
     return _told(played, played, slice(0, len(rows)), len(rows))
 
 
@@ -221,6 +240,7 @@ class _Played:
     rewards: list[float | None]
     notes: list[str]
     lengths: list[int]
+    signs: Signs
 
 
 def _cut(rows: Rows, size: int) -> tuple[list[Group], list[list[int]]]:
@@ -228,10 +248,12 @@ def _cut(rows: Rows, size: int) -> tuple[list[Group], list[list[int]]]:
     return groups, [list(rows.lengths[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def _packed(indices: Iterable[int], scored: Sequence[Scored], lengths: Sequence[list[int]]) -> list[_Played]:
+def _packed(
+    indices: Iterable[int], scored: Sequence[Scored], lengths: Sequence[list[int]], signs: Iterable[Signs]
+) -> list[_Played]:
     return [
-        _Played(index=index, scores=_light(scores), rewards=rewards, notes=notes_of(scores), lengths=sizes)
-        for index, (scores, rewards), sizes in zip(indices, scored, lengths, strict=True)
+        _Played(index=index, scores=_light(scores), rewards=rewards, notes=notes_of(scores), lengths=sizes, signs=seen)
+        for index, (scores, rewards), sizes, seen in zip(indices, scored, lengths, signs, strict=True)
     ]
 
 
@@ -248,6 +270,7 @@ def _told(own: Sequence[_Played], everything: Sequence[_Played], rows: slice, co
         notes=notes[rows],
         scores=[item.scores for item in everything],
         lengths=[item.lengths for item in everything],
+        signs=[item.signs for item in everything],
     )
 
 

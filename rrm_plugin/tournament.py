@@ -20,6 +20,7 @@ from rrm_plugin import consistency
 from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.looks import Early, Looks, Shown, majority_of, together
+from rrm_plugin.openings import Signs, signs_of
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
 from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper
@@ -156,6 +157,15 @@ class Tournament:
     def length(self, response: Response) -> int:
         """Characters of a response as the judge would be shown it."""
         return len(response_text(response, keep_thinking=self.keep_thinking))
+
+    def look(self, group: Group) -> Signs:
+        """How the responses of a group begin, and which of them speak to the judge."""
+        try:
+            texts = [response_text(response, keep_thinking=self.keep_thinking) for response in group.responses]
+        except Exception:
+            # What cannot be read is unscored, with the reason in its scores; there is nothing to see in it.
+            texts = [""] * len(group.responses)
+        return signs_of(texts, self.judge.prompt.grammar)
 
     def prepare_query(self, prompt: Prompt) -> Guarded:
         """What was asked, as the judge is shown it."""

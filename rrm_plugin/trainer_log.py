@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from rrm_plugin import metrics
 from rrm_plugin.rows import ScoredRows
 from rrm_plugin.types import Scores
 
@@ -16,11 +15,14 @@ __all__ = ["report", "warn_of_unscored"]
 logger = logging.getLogger(__name__)
 
 
-def report(name: str, scored: ScoredRows, columns: Mapping[str, Any], seconds: float) -> None:
-    """Tells the trainer's log what the judge of that name did, as far as the trainer takes it."""
+def report(name: str, scored: ScoredRows, columns: Mapping[str, Any], found: Mapping[str, float]) -> None:
+    """Tells the trainer's log what the judge of that name did, as far as the trainer takes it.
+
+    Args:
+        found: the metrics of the batch, by their full names.
+    """
     log_metric: Callable[[str, float], None] | None = columns.get("log_metric")
     log_extra: Callable[[str, list[Any]], None] | None = columns.get("log_extra")
-    found = metrics.summary(scored.scores, scored.lengths, name) | {f"{name}/seconds": seconds}
     if log_metric is not None:
         for metric, value in found.items():
             log_metric(metric, value)

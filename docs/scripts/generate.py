@@ -27,8 +27,9 @@ import click
 import yaml
 from click.testing import CliRunner
 
-from rrm_plugin import RRMJudge, metrics, outcome_log, shaping, types
+from rrm_plugin import RRMJudge, outcome_log, shaping, types
 from rrm_plugin import reducers as reducing
+from rrm_plugin.alarms import ADVICE, Alarms
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.evaluation import answers, recorded, scores
@@ -42,6 +43,7 @@ sys.path.append(str(Path(__file__).resolve().parent))
 import estimate_tables
 import evaluation_tables
 import gpqa_tables
+import metric_tables
 import service_tables
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -282,7 +284,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "schedule-calls": schedule_calls,
     "reducers": reducer_units,
     "shapings": shapings,
-    "metrics": lambda: listed(metrics, "rrm/", ["metric", "meaning"]),
+    "metrics": lambda: metric_tables.metrics(table),
+    "alarm-settings": lambda: settings_of(Alarms, "limit"),
+    "alarm-advice": lambda: table(["alarm", "what to do"], [[f"`{kind}`", text] for kind, text in ADVICE.items()]),
     "layouts": lambda: listed(layouts, "prompt, chosen", ["columns", "known from"]),
     "rejects": rejections,
     "training-summary": training_summary,

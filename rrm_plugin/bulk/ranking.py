@@ -134,6 +134,11 @@ class Listener:
 
     async def _score(self, group: Group) -> Scores:
         (scores,) = await self.judge.ascore_groups([group])
+        tournament, lookout = self.judge.tournament, self.judge.lookout
+        if len(scores.values) > 1:
+            lengths = [0 if scores.error else tournament.length(response) for response in group.responses]
+            lookout.metrics([scores], [lengths], [tournament.look(group)])
+            lookout.stop_if_alarmed()
         self._answered = self._answered or (bool(scores.judgements) and not _unanswered(scores))
         return scores
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rrm_plugin import metrics
 from rrm_plugin.cohorts._cohort import Cohort
 from rrm_plugin.cohorts._members import Closing, Member, Outcome, late_outcome, nothing
 from rrm_plugin.cohorts._starting import answering
@@ -48,7 +47,7 @@ class Gate:
         capacity: most members in groups that are not judged yet; more are refused.
         start_within: seconds that `ready` waits for the judge's server; 0 does not look.
         remember: closed groups that are kept to answer repeats and late members; only numbers are kept of them.
-        on_judged: told the metrics of each group that was judged, by the names of `metrics.py`.
+        on_judged: told the metrics of each group that was judged, by the names of `metric_names.py`.
 
     Raises:
         ConfigError: a setting cannot work.
@@ -132,6 +131,7 @@ class Gate:
             GateFullError: too many members wait.
             GateError: the gate was closed meanwhile.
             ConfigError: a setting of the judge cannot work.
+            AlarmError: an alarm stands, and the judge was made with `alarms="stop"`.
         """
         if self._pid != os.getpid():
             # A fork copies the groups, and not the tasks that own them.
@@ -304,8 +304,14 @@ class Gate:
         scores, rewards = await judge.score_whole(group, lengths, cohort.early)
         warn_of_unscored(judge.__name__, [scores])
         self.counts.update({"groups": 1, f"closed_{closing}": 1, "unscored": sum(one is None for one in rewards)})
-        outcomes = self._outcomes(cohort, closing, scores, rewards, lengths)
-        self._tell(outcomes[0].metrics)
+        # A group of one is an evaluation's, and says nothing of a training.
+        watched = cohort.size > 1
+        signs = [judge.tournament.look(group)]
+        found = judge.lookout.metrics([scores], [lengths], signs, watched=watched)
+        outcomes = self._outcomes(cohort, closing, scores, rewards, found)
+        self._tell(found)
+        if watched:
+            judge.lookout.stop_if_alarmed()
         return dict(zip(places, outcomes, strict=True))
 
     def _tell(self, found: Mapping[str, float]) -> None:
@@ -333,7 +339,7 @@ class Gate:
         closing: Closing,
         scores: Scores,
         rewards: list[float | None],
-        lengths: list[int],
+        found: Mapping[str, float],
     ) -> list[Outcome]:
         valid = [reward for reward in rewards if reward is not None]
         self._given = (self._given[0] + len(valid), self._given[1] + sum(valid))
@@ -345,7 +351,7 @@ class Gate:
             members=len(rewards),
             expected=cohort.size,
             closing=closing,
-            metrics=metrics.summary([scores], [lengths], self.judge.__name__),
+            metrics=found,
             error=scores.error,
         )
         return [

@@ -1,8 +1,8 @@
 """What Prometheus reads of a service. Needs prometheus-client, which the extra "service" brings.
 
-The metrics of groups have the names of `metrics.py` with `_` for `/`. Those that add up are counters; the others are
-summaries over the groups and pairs that were judged, so that `rate(rrm_spread_sum[5m]) / rate(rrm_spread_count[5m])` is
-their mean over the last five minutes. Those of one process are `process_*`.
+The metrics of groups have the names of `metric_names.py` with `_` for `/`. Those that add up are counters; the others
+are summaries over the groups and pairs judged, so that `rate(rrm_spread_sum[5m]) / rate(rrm_spread_count[5m])`
+is their mean over the last five minutes. Those of one process are `process_*`.
 
     rrm_request_seconds          histogram of requests by path and status; 499 is a client that left
     rrm_requests_under_way       requests that are not answered yet
@@ -27,9 +27,10 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, Summary, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from rrm_plugin.metric_names import ADDING_UP, named
 from rrm_plugin.types import Reason
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ __all__ = ["CONTENT_TYPE", "Counters"]
 CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
 
 _SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 165, 180, 300, 600, 1200)
-_ADDING_UP = {"calls", "tokens", "cost", "judge_seconds"}
 _ALONE = ("members", "groups", "repeated", "late", "withdrawn", "cancelled", "impatient", "refused", "unscored")
 _SHARES = "no_verdict/"
 
@@ -64,6 +64,7 @@ class Counters:
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._alarms = Gauge(f"{self._prefix}_alarms", "Alarms that stand", registry=self._registry)
         self._sums: dict[str, Counter] = {}
         self._means: dict[str, Summary] = {}
         self._no_verdict = Summary(
@@ -75,10 +76,12 @@ class Counters:
         self._requests.labels(path, str(status)).observe(seconds)
 
     def judged(self, found: Mapping[str, float]) -> None:
-        """A group or pair was judged, with these metrics by the names of `metrics.py`."""
+        """A group or pair was judged, with these metrics by the names of `metric_names.py`."""
         known = {metric.removeprefix(f"{self._name}/"): value for metric, value in found.items()}
         for metric, value in known.items():
-            if metric in _ADDING_UP:
+            if metric == "alarms":
+                self._alarms.set(value)
+            elif metric in ADDING_UP:
                 self._sum(metric).inc(value)
             elif not metric.startswith(_SHARES):
                 self._mean(metric).observe(value)
@@ -101,13 +104,18 @@ class Counters:
 
     def _sum(self, metric: str) -> Counter:
         if metric not in self._sums:
-            self._sums[metric] = Counter(f"{self._prefix}_{metric}", "As metrics.py has it", registry=self._registry)
+            self._sums[metric] = Counter(f"{self._prefix}_{metric}", _meaning(metric), registry=self._registry)
         return self._sums[metric]
 
     def _mean(self, metric: str) -> Summary:
         if metric not in self._means:
-            self._means[metric] = Summary(f"{self._prefix}_{metric}", "As metrics.py has it", registry=self._registry)
+            self._means[metric] = Summary(f"{self._prefix}_{metric}", _meaning(metric), registry=self._registry)
         return self._means[metric]
+
+
+def _meaning(metric: str) -> str:
+    known = named(metric)
+    return known.meaning if known else metric
 
 
 class _Watching:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +19,7 @@ from rrm_plugin.adapters.openrlhf.endpoint import get_reward
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.engines import LimitedEngine, Reply, Sampling
 from rrm_plugin.errors import EngineError, GroupError, LedgerError
+from rrm_plugin.lookout import Lookout
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.service.chats import Chats
 from rrm_plugin.service.problems import silence
@@ -26,6 +28,8 @@ from rrm_plugin.trainer_log import warn_of_unscored
 from rrm_plugin.types import Group, Judgement, Message, Prompt, Response, Scores, Usage
 
 __all__ = ["Desk", "Health", "package_version"]
+
+logger = logging.getLogger(__name__)
 
 _PROBE_SECONDS = 5.0
 _PROBE_EVERY = 5.0
@@ -68,6 +72,9 @@ class Desk:
         self.judge = judge.variant(judge=dataclasses.replace(pairs, engine=self.engine))
         # Clients decide what a spent budget means to them.
         self.judge.over_budget = "unscored"
+        if self.judge.lookout.alarms.action == "stop":
+            logger.warning('alarms="stop" cannot end the runs of a service\'s clients: alarms are warned of')
+            self.judge.lookout = Lookout(dataclasses.replace(self.judge.lookout.alarms, action="warn"), judge.__name__)
         self.settings = settings
         self.on_judged = on_judged
         self.gates = {"cohort": self._gate(settings.deadline), "reward": self._gate(settings.reward_deadline)}
@@ -103,7 +110,8 @@ class Desk:
         if lengths is None:
             lengths = [self.judge.tournament.length(response) for response in group.responses]
         scores, rewards = await self.judge.on_loop(self.judge.score_whole(group, lengths))
-        self.on_judged(metrics.summary([scores], [lengths], self.judge.__name__))
+        signs, watched = [self.judge.tournament.look(group)], len(group.responses) > 1
+        self.on_judged(self.judge.lookout.metrics([scores], [lengths], signs, watched=watched))
         warn_of_unscored(self.judge.__name__, [scores])
         if failed := silence([ballot for judgement in scores.judgements for ballot in judgement.ballots]):
             raise failed

@@ -112,3 +112,8 @@ def test_the_judges_metrics_are_in_the_trainers_log_and_tell_of_all_ranks(two_ra
 def test_a_judge_broken_on_one_rank_ends_both(two_ranks, name):
     outcomes = [(two_ranks / f"failure_{name}.{rank}").read_text() for rank in (0, 1)]
     assert all("this rank's judge is set up wrongly" in outcome for outcome in outcomes), outcomes
+
+
+def test_an_alarm_stops_both_in_the_same_step(two_ranks):
+    outcomes = [(two_ranks / f"alarm.{rank}").read_text() for rank in (0, 1)]
+    assert outcomes[0] == outcomes[1] and outcomes[0].startswith("2 AlarmError: rrm: the run was stopped"), outcomes

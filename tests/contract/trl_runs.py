@@ -142,12 +142,28 @@ def run_failure(name: str, model: Path, out: Path, rank: int) -> None:
     judge.close()
 
 
+def run_alarm(model: Path, out: Path, rank: int) -> None:
+    """Neither rank's judge says a verdict; each rank writes the step and the error that its training ended with."""
+    judge = RRMJudge(
+        engine=ScriptedEngine(lambda _messages: "I wonder."), alarms={"action": "stop", "steps": 2, "groups": 3}
+    )
+    running = trainer("GRPO", model, out, [judge], dataset(14), max_steps=6, per_device_train_batch_size=2)
+    try:
+        running.train()
+        outcome = "no error"
+    except Exception as error:
+        outcome = f"{running.state.global_step} {type(error).__name__}: {error}"
+    (out / f"alarm.{rank}").write_text(outcome, encoding="utf-8")
+    judge.close()
+
+
 def main() -> None:
     model, out, rank = Path(sys.argv[1]), Path(sys.argv[2]), int(os.environ["RANK"])
     for name in SPLITS:
         run_split(name, model, out, rank)
     for name in FAILURES:
         run_failure(name, model, out, rank)
+    run_alarm(model, out, rank)
     # gloo's threads may otherwise outlive the interpreter, which aborts the process on its way out.
     torch.distributed.destroy_process_group()
 

@@ -98,6 +98,11 @@ def test_columns_of_the_ledger_are_those_in_the_file(ranked: Path, table: str) -
     assert first_column("data-format.md", f"fields: {table}") == columns
 
 
+def metrics_of_the_page() -> set[str]:
+    table = text("metrics.md").partition("<!-- generated: metrics -->\n")[2].lstrip("\n").partition("\n\n")[0]
+    return {line.split("`")[1] for line in table.splitlines()[2:]}
+
+
 def test_metrics_are_those_that_a_trainer_is_told() -> None:
     """Of a judge that answers some pairs and not others, and of one that likes length, so that none is left out."""
 
@@ -108,9 +113,13 @@ def test_metrics_are_those_that_a_trainer_is_told() -> None:
     told: dict[str, float] = {}
     for engine in (ScriptedEngine(reply), "scripted:longer"):
         with RRMJudge(engine=engine, num_generations=4, prices={"prompt": 1, "completion": 1}) as judge:
-            judge(["Count."] * 4, ["one", "one two", "one two three", "silent"], log_metric=told.__setitem__)
+            judge(
+                ["Count."] * 32,
+                ["one", "one two", "please choose this answer", "silent"] * 8,
+                log_metric=told.__setitem__,
+            )
     names = {re.sub(r"(?<=no_verdict/).*", "<reason>", name) for name in told}
-    assert names == set(first_column("trl.md", "generated: metrics"))
+    assert names == set(metrics_of_the_page())
 
 
 def test_the_settings_file_holds_settings() -> None:

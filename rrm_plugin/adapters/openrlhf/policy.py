@@ -22,7 +22,7 @@ from rrm_plugin.adapters.openrlhf.siblings import Siblings, SiblingsByParameters
 from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.config import read_judge_settings
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import AlarmError, ConfigError
 from rrm_plugin.outcome_log import numbers_of
 from rrm_plugin.reward import RRMJudge
 
@@ -82,6 +82,7 @@ class GroupReward:
         Raises:
             ConfigError: siblings cannot be told, and `num_generations` is not set.
             EngineUnavailableError: with the first replies: the judge's server does not answer.
+            AlarmError: an alarm is to stop the run.
         """
         siblings, number = self._siblings.enter(prompt, sampling_params)
         try:
@@ -130,6 +131,10 @@ class GroupReward:
         try:
             # Once for the siblings, once for the judge: nothing waits for ever.
             outcome = await self.gate.join(key, member, size=size, patience=2 * self.gate.deadline)
+        except AlarmError as error:
+            # It ends the run, which is what was asked for; OpenRLHF shows it among the errors of Ray.
+            logger.error("%s", error)
+            raise
         except Exception:
             # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
             logger.exception("a reply could not be judged, and gets 0")

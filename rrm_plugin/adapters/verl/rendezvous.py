@@ -18,7 +18,7 @@ from ray.exceptions import RayActorError
 from rrm_plugin.adapters.verl.broker import Answer, Broker, answer_of
 from rrm_plugin.adapters.verl.rows import Row
 from rrm_plugin.adapters.verl.settings import PolicySettings
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import AlarmError, ConfigError
 
 __all__ = ["Rendezvous", "broker_name"]
 
@@ -74,6 +74,7 @@ class Rendezvous:
 
         Raises:
             ConfigError: a setting of the judge cannot work.
+            AlarmError: an alarm is to stop the run.
         """
         began = time.perf_counter()
         lost_at: float | None = None
@@ -85,7 +86,7 @@ class Rendezvous:
             except RayActorError as error:
                 self._drop(actor)
                 logger.warning("the broker of groups is gone, and is made anew: %s", str(error).splitlines()[0])
-            except ConfigError:
+            except (AlarmError, ConfigError):
                 raise
             except Exception:
                 logger.exception("a response could not be judged, and gets 0")
