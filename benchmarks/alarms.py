@@ -230,7 +230,7 @@ def _cell(found: list[int | None]) -> str:
 
 def main() -> None:
     """Prints the tables, and keeps them where asked to."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

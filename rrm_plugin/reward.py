@@ -34,6 +34,7 @@ from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.lookout import Lookout
 from rrm_plugin.looks import Early
+from rrm_plugin.match_tables import MatchTables
 from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
 from rrm_plugin.reducers import Reducer
@@ -167,6 +168,7 @@ class RRMJudge:
         self.gather = gather
         self.__name__ = name
         self.lookout = Lookout(limits, name)
+        self._tables = MatchTables(name)
         self._answered = False
         self._origin: RRMJudge | None = None
         self._start()
@@ -386,6 +388,7 @@ class RRMJudge:
         found = self.lookout.metrics(scored.scores, scored.lengths, scored.signs, watched=training, speaks=speaks)
         report(self.__name__, scored, columns, found | {f"{self.__name__}/seconds": time.perf_counter() - began})
         if training:
+            self._tables.send(scored.matches, columns.get("log_extra"))
             self.lookout.stop_if_alarmed()
 
     def _rows(self, prompts: Sequence[Prompt], completions: Sequence[Response], columns: dict[str, Any]) -> Rows:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rrm_plugin.errors import GroupError, RRMError
+from rrm_plugin.match_tables import SampledMatch, sampled_matches
 from rrm_plugin.notes import notes_of
 from rrm_plugin.openings import Signs
 from rrm_plugin.processes import Ranks
@@ -105,6 +106,8 @@ class ScoredRows:
     """Of the responses of those groups."""
     signs: list[Signs]
     """What was seen in the texts of those groups."""
+    matches: list[SampledMatch]
+    """Some matches that this process judged, with their texts."""
 
 
 Scored = tuple[Scores, list[float | None]]
@@ -198,17 +201,20 @@ def reward_rows(
     held = _joined(rows, ranks) if shared else rows
     begin = sum(count for count, _, _ in told[: ranks.rank]) if shared else 0
 
+    matches: list[SampledMatch] = []
+
     def play() -> list[_Played]:
         groups, lengths = _cut(held, size)
         mine = [index for index in range(len(groups)) if not shared or index % ranks.size == ranks.rank]
         scored = score([groups[index] for index in mine], [lengths[index] for index in mine])
+        matches.extend(sampled_matches([groups[index] for index in mine], scored))
         return _packed(mine, scored, [lengths[index] for index in mine], [look(groups[index]) for index in mine])
 
     played, error = _attempt(play, ranks)
     results = ranks.gather((played, error))
     _raise_first(error for _, error in results)
     everything = list(itertools.chain.from_iterable(items for items, _ in results))
-    return _told(everything if shared else played, everything, slice(begin, begin + len(rows)), len(held))
+    return _told(everything if shared else played, everything, slice(begin, begin + len(rows)), len(held), matches)
 
 
 async def reward_rows_here(
@@ -228,7 +234,7 @@ async def reward_rows_here(
         )
     groups, lengths = _cut(rows, size)
     played = _packed(range(len(groups)), await score(groups, lengths), lengths, map(look, groups))
-    return _told(played, played, slice(0, len(rows)), len(rows))
+    return _told(played, played, slice(0, len(rows)), len(rows), [])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -257,7 +263,9 @@ def _packed(
     ]
 
 
-def _told(own: Sequence[_Played], everything: Sequence[_Played], rows: slice, count: int) -> ScoredRows:
+def _told(
+    own: Sequence[_Played], everything: Sequence[_Played], rows: slice, count: int, matches: list[SampledMatch]
+) -> ScoredRows:
     """Lays the groups of `own` out over `count` rows, of which this rank's are `rows`."""
     rewards: list[float | None] = [None] * count
     notes = [""] * count
@@ -271,6 +279,7 @@ def _told(own: Sequence[_Played], everything: Sequence[_Played], rows: slice, co
         scores=[item.scores for item in everything],
         lengths=[item.lengths for item in everything],
         signs=[item.signs for item in everything],
+        matches=matches,
     )
 
 

@@ -45,6 +45,7 @@ FLOORS = {
     "early": 3,
     "looks": 3,
     "lookout": 3,
+    "match_tables": 3,
     "rows": 3,
     "trainer_log": 3,
     "outcome_log": 3,
