@@ -1,10 +1,13 @@
 """How far a run is: a bar in a terminal, a plain line now and then in a log file.
 
+In a terminal a line of the log goes above the bar, and the bar keeps to one line: of a note that is too long, whole
+parts are left out.
 Whoever reads these lines may leave (`2>&1 | head`): they are lost then, and the run goes on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -15,6 +18,7 @@ from typing import Any, TextIO
 
 import click
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 __all__ = ["Progress", "note", "terminal_width"]
 
@@ -30,6 +34,12 @@ def note(text: str) -> None:
 def terminal_width() -> int | None:
     """Columns of the terminal in which standard error is read; None where it goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+
+
+_BAR = "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"
+_COUNT = "{n_fmt} {unit}s [{elapsed}]{postfix}"
+_AROUND = 44
+"""Columns of a bar beside the two numbers and the note, with hours in its times."""
 
 
 class Progress:
@@ -50,7 +60,11 @@ class Progress:
         self._note = ""
         self._said = time.monotonic()
         terminal = self._stream.isatty()
-        self._bar = tqdm(total=total, unit=unit, file=self._stream, dynamic_ncols=True) if terminal else None
+        self._open = contextlib.ExitStack()
+        self._bar: tqdm[Any] | None = None
+        if terminal:
+            shape = _BAR if total is not None else _COUNT
+            self._bar = tqdm(total=total, unit=unit, file=self._stream, dynamic_ncols=True, bar_format=shape)
 
     def advance(self, note: str) -> None:
         """One more item is done; `note` says how it stands."""
@@ -60,21 +74,31 @@ class Progress:
         """So many items are done; `note` says how it stands."""
         more, self._done, self._note = done - self._done, done, note
         if self._bar is not None:
-            self._bar.set_postfix_str(note, refresh=not more)
+            room = self._columns() - _AROUND - 2 * len(str(self._total))
+            self._bar.set_postfix_str(_fitting(note, room), refresh=not more)
             self._bar.update(more)
         elif time.monotonic() - self._said >= self._every:
             self._say()
 
     def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._open.enter_context(logging_redirect_tqdm())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._open.close()
         if self._bar is not None:
             self._bar.close()
         else:
             self._say()
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or 80
+        except (OSError, ValueError):
+            return 80
 
     def _say(self) -> None:
         of = f"/{self._total}" if self._total is not None else ""
@@ -83,6 +107,13 @@ class Progress:
         )
         self._stream.flush()
         self._said = time.monotonic()
+
+
+def _fitting(note: str, columns: int) -> str:
+    """As many parts of a note, between commas, as fit."""
+    while len(note) > columns and ", " in note:
+        note = note.rpartition(", ")[0]
+    return note if len(note) <= columns else ""
 
 
 class _Unbreakable:
@@ -103,6 +134,13 @@ class _Unbreakable:
             self._stream.flush()
         except OSError as error:
             _mute(self._stream, error)
+
+    def __eq__(self, other: object) -> bool:
+        # tqdm takes a bar away, before a line of the log is written, where both go to the same stream.
+        return self._stream is other or (isinstance(other, _Unbreakable) and self._stream is other._stream)
+
+    def __hash__(self) -> int:
+        return hash(self._stream)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
