@@ -80,6 +80,13 @@ def awaited() -> None:
         asyncio.run(judge.as_async()(**ROW))
 
 
+def stopped() -> None:
+    limits = {"action": "stop", "steps": 2, "groups": 2}
+    with RRMJudge(engine=ScriptedEngine(lambda _: "I wonder."), num_generations=4, alarms=limits) as judge:
+        for _ in range(2):
+            judge(**ROW)
+
+
 def scored_alone() -> str | None:
     with RRMJudge(engine="scripted:longer") as judge:
         return judge.score("Count.", ["one"]).error
@@ -219,6 +226,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
     yield served(None, model="judge", timeout=0.1)
     yield busy
     yield served(b"<html>", model="judge")
+    yield stopped
     yield made(engine="scripted:longer", ledger=folder / "no_ledger.db")
     yield lambda: of_another_version(folder)
     yield lambda: ServiceSettings(host="0.0.0.0")

@@ -17,7 +17,7 @@ from rrm_plugin.adapters.openrlhf import policy
 from rrm_plugin.adapters.openrlhf.siblings import hands_out_siblings
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.engines import ScriptedEngine
-from rrm_plugin.errors import ConfigError, EngineUnavailableError
+from rrm_plugin.errors import AlarmError, ConfigError, EngineUnavailableError
 from tests.engines.local_servers import chat, dead_url, serve
 from tests.tiny import save_tiny_model
 
@@ -163,6 +163,21 @@ def test_a_judges_server_that_is_down_for_5_seconds_costs_no_verdict(executor, e
         offline = judge.score("why red", [reply_of(output, tokenizer) for output in outputs])
     assert [output["reward"] for output in outputs] == pytest.approx(offline.values)
     assert {output["extra_logs"]["rrm_no_verdict"] for output in outputs} == {0.0}
+
+
+def test_an_alarm_that_is_to_stop_the_run_is_an_error_of_the_rollout(executor, engine_with, ask, caplog):
+    alarms = {"action": "stop", "steps": 2, "groups": 3}
+    engine = engine_with(executor(ScriptedEngine(lambda _messages: "I wonder."), alarms=alarms))
+
+    async def run():
+        for _ in range(2):
+            outputs = await engine.generate_responses(**ask("why red"), num_samples=SIZE)
+            assert [output["extra_logs"]["rrm_alarms"] for output in outputs] == [0.0] * SIZE
+        with pytest.raises(AlarmError, match="verdict_rate is 0 "):
+            await engine.generate_responses(**ask("why red"), num_samples=SIZE)
+
+    asyncio.run(run())
+    assert any(record.levelname == "ERROR" and "the run was stopped" in record.message for record in caplog.records)
 
 
 async def siblings(made, engine, asked, count=SIZE):
