@@ -31,7 +31,7 @@ PAGES = [
     path
     for path in tracked_files()
     if path.suffix == ".md"
-    and path.relative_to(ROOT).parts[0] in ("README.md", "CONTRIBUTING.md", "docs", "integrations")
+    and path.relative_to(ROOT).parts[0] in ("README.md", "CONTRIBUTING.md", "docs", "integrations", "examples")
 ]
 MARK = re.compile(r"<!--\s*(not run:\s*\S.*?|continues)\s*-->")
 PARSERS = {"json": json.loads, "toml": tomllib.loads, "yaml": yaml.safe_load}
