@@ -1,12 +1,12 @@
 """How often an alarm cries wolf in runs that are well, and how soon it is raised in runs that are not.
 
-Runs are simulated: 2,000 groups drawn for each kind of run and size of group, judged by a model of a judge's errors and
+Runs are simulated: 800 groups drawn for each kind of run and size of group, judged by a model of a judge's errors and
 scored by the package itself, and steps of a run drawn from these. A run that is well has a weak judge (its orders agree
 on 63% of the pairs), likes the first position, is drawn to length and gives no verdict in 1 of 20 calls; a strong judge
 would be farther from every limit. Bad runs are well for a third of their steps and then go wrong in one way, at once
 but for the opening, whose share grows over 30 steps. No real run is looked at.
 
-    python benchmarks/alarms.py [--runs 200] [--write]
+    python benchmarks/alarms.py [--runs 50] [--write]
 
 `--write` puts the tables into benchmarks/results/alarms.md.
 """
@@ -30,9 +30,9 @@ from rrm_plugin.schedules import schedule
 from rrm_plugin.types import Judgement, Match, Reason, Scores, Usage, Verdict
 
 RESULTS = Path(__file__).parent / "results" / "alarms.md"
-POOL = 2000
+POOL = 800
 STEPS = 300
-SHAPES = ((1, 4), (4, 4), (4, 8), (16, 8), (64, 8))
+SHAPES = ((1, 4), (4, 4), (4, 8), (16, 8), (32, 8))
 """Groups in a step, and responses in a group."""
 
 
@@ -118,10 +118,35 @@ def _verdict(kind: Kind, match: Match, worth: np.ndarray, alike: bool, rng: np.r
     return Judgement(verdict=verdict, match=match, usage=Usage(calls=1))
 
 
-def steps(pool: list[Judged], groups: int, rng: np.random.Generator) -> Iterator[list[Judged]]:
-    """Steps of a run without end, each of so many groups of a pool."""
-    while True:
-        yield [pool[index] for index in rng.integers(len(pool), size=groups)]
+class Pool:
+    """Groups of a kind, from which steps are drawn."""
+
+    def __init__(self, groups: list[Judged]) -> None:
+        self.groups = groups
+        self.names = sorted({name for one in groups for name in one.metrics})
+        self._metrics = np.array([[one.metrics.get(name, np.nan) for name in self.names] for one in groups])
+
+    def steps(self, groups: int, rng: np.random.Generator) -> Iterator[Step]:
+        """Steps of a run without end, each of so many groups."""
+        while True:
+            drawn = rng.integers(len(self.groups), size=groups)
+            chosen = self._metrics[drawn]
+            known = ~np.isnan(chosen)
+            means = np.where(known, chosen, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+            found = {
+                name: float(mean)
+                for name, mean, any_known in zip(self.names, means, known.any(axis=0), strict=True)
+                if any_known
+            }
+            yield Step(metrics=found | {"rrm/groups": float(groups)}, groups=[self.groups[index] for index in drawn])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A step of a run: its metrics but for those of texts, and its groups."""
+
+    metrics: dict[str, float]
+    groups: list[Judged]
 
 
 class Run:
@@ -130,30 +155,26 @@ class Run:
     def __init__(self) -> None:
         self.watch, self._openings = Watch(), Openings()
 
-    def step(self, groups: list[Judged]) -> list[str]:
+    def step(self, step: Step) -> list[str]:
         """The kinds of alarm that a step raises."""
-        names = sorted({name for one in groups for name in one.metrics})
-        found = {
-            name: float(np.mean([one.metrics[name] for one in groups if name in one.metrics])) for name in names
-        } | {"rrm/groups": float(len(groups))}
-        texts = self._openings.add([one.signs for one in groups], [one.values for one in groups])
-        found |= {f"rrm/{name}": value for name, value in texts.items()}
-        return [alarm.kind for alarm in self.watch.observe(found)]
+        texts = self._openings.add([one.signs for one in step.groups], [one.values for one in step.groups])
+        told = {f"rrm/{name}": value for name, value in texts.items()}
+        return [alarm.kind for alarm in self.watch.observe(step.metrics | told)]
 
 
-def false_alarms(pool: list[Judged], groups: int, runs: int) -> Counter[str]:
+def false_alarms(pool: Pool, groups: int, runs: int) -> Counter[str]:
     """Kinds of alarm in runs that are well, and in how many runs each was raised."""
     raised: Counter[str] = Counter()
     for seed in range(runs):
         run, told = Run(), set()
-        for _, step in zip(range(STEPS), steps(pool, groups, np.random.default_rng([1, seed])), strict=False):
+        for _, step in zip(range(STEPS), pool.steps(groups, np.random.default_rng([1, seed])), strict=False):
             told.update(run.step(step))
         raised.update(told)
         raised["any"] += bool(told)
     return raised
 
 
-def delays(well: list[Judged], bad: list[list[Judged]], kind: str, groups: int, runs: int) -> list[int | None]:
+def delays(well: Pool, bad: list[Pool], kind: str, groups: int, runs: int) -> list[int | None]:
     """Steps from the change until the alarm of that kind, in each run; None where there is none in a run's length.
 
     Args:
@@ -162,25 +183,25 @@ def delays(well: list[Judged], bad: list[list[Judged]], kind: str, groups: int, 
     found: list[int | None] = []
     for seed in range(runs):
         run, rng = Run(), np.random.default_rng([2, seed])
-        for _, step in zip(range(STEPS // 3), steps(well, groups, rng), strict=False):
+        for _, step in zip(range(STEPS // 3), well.steps(groups, rng), strict=False):
             run.step(step)
         delay = None
         for number in range(STEPS):
             pool = bad[min(number, len(bad) - 1)]
-            if kind in run.step(next(steps(pool, groups, rng))):
+            if kind in run.step(next(pool.steps(groups, rng))):
                 delay = number + 1
                 break
         found.append(delay)
     return found
 
 
-def pool(kind: Kind, size: int, count: int = POOL) -> list[Judged]:
+def pool(kind: Kind, size: int, count: int = POOL) -> Pool:
     """So many groups of a kind."""
     rng = np.random.default_rng([0, size])
-    return [judged(kind, size, rng) for _ in range(count)]
+    return Pool([judged(kind, size, rng) for _ in range(count)])
 
 
-def growing(kind: Kind, size: int, over: int = 30, count: int = POOL // 10) -> list[list[Judged]]:
+def growing(kind: Kind, size: int, over: int = 30, count: int = POOL // 8) -> list[Pool]:
     """Pools in which the share of the opening grows step by step."""
     shares = np.linspace(WELL.opening, kind.opening, over)
     return [pool(replace(kind, opening=float(share)), size, count) for share in shares]
@@ -231,7 +252,7 @@ def _cell(found: list[int | None]) -> str:
 def main() -> None:
     """Prints the tables, and keeps them where asked to."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--runs", type=int, default=50)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     told = page(options.runs)

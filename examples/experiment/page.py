@@ -147,6 +147,7 @@ _TEXT = """\
 
 <!-- Written by examples/experiment/report.py from experiment/results.json and experiment/run.json. -->
 
+<!-- not run: takes minutes -->
 ```bash
 make experiment
 ```

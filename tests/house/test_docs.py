@@ -1,4 +1,4 @@
-"""README and docs cannot drift: their Python runs, their commands exist, their data parses, their links lead somewhere.
+"""README and docs cannot drift: their Python and their commands run, their data parses, their links lead somewhere.
 
 The line before a fence may say how it is taken:
 
@@ -9,12 +9,17 @@ The line before a fence may say how it is taken:
 from __future__ import annotations
 
 import ast
+import asyncio
 import functools
 import importlib
 import inspect
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+import threading
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +29,10 @@ from typing import Any
 import click
 import pytest
 import yaml
+from aiohttp import web
 
+from rrm_plugin.engines.scripted import NAMED_SCRIPTS
+from tests.engines.local_servers import chat, serve
 from tests.house.source import PACKAGE, ROOT, tracked_files
 
 PAGES = [
@@ -145,6 +153,64 @@ def commands(fence: Fence) -> Iterator[list[str]]:
 def without_comments(fence: Fence) -> Fence:
     code = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in fence.code.splitlines())
     return Fence(page=fence.page, line=fence.line, language=fence.language, code=code, mark=fence.mark)
+
+
+@pytest.fixture(scope="module")
+def judge_server() -> Iterator[str]:
+    """The address of a server that judges by length, for commands that ask one at localhost."""
+
+    async def answer(request: web.Request, body: Any) -> web.StreamResponse:
+        if request.path.endswith("/models"):
+            return web.json_response({"data": [{"id": "Reward-Reasoning/RRM-7B"}]})
+        return chat(NAMED_SCRIPTS["longer"](body["messages"]))
+
+    ready, found = threading.Event(), []
+
+    async def run() -> None:
+        stop = asyncio.Event()
+        async with serve(answer) as server:
+            found.append((server.url, asyncio.get_running_loop(), stop))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(run(),), daemon=True)
+    thread.start()
+    assert ready.wait(10)
+    url, loop, stop = found[0]
+    yield url
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(10)
+
+
+def kit(fence: Fence, folder: Path) -> None:
+    """What a command of the docs finds in its folder: the checkout's examples, and the files that its page writes."""
+    for name in ("examples", "integrations"):
+        (folder / name).symlink_to(ROOT / name)
+    row = {"id": "sky", "prompt": "Why is the sky blue?", "responses": ["It reflects the sea.", "Air scatters it."]}
+    (folder / "groups.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (folder / "train.jsonl").write_text("{}\n" * 600, encoding="utf-8")
+    if fence.page.name == "training.md":
+        first = next(other for other in fences() if other.page == fence.page and other.language == "python")
+        subprocess.run([sys.executable, "-c", first.code], cwd=folder, check=True, timeout=100)
+
+
+@each_fence("bash", "sh", "console", run=True)
+def test_commands_run(fence: Fence, tmp_path: Path, judge_server: str) -> None:
+    """In a folder of their own; a judge's address at localhost is that of a server that judges by length."""
+    kit(fence, tmp_path)
+    code = re.sub(r"http://localhost:800[01]/v1", judge_server, fence.code)
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    plain = {name: value for name, value in os.environ.items() if name != "RRM_CONFIG"}
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", code],
+        cwd=tmp_path,
+        env=plain | {"PATH": paths, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @each_fence("bash", "sh", "console")

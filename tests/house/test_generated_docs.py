@@ -172,6 +172,6 @@ def test_anchors_exist(page: Path) -> None:
 
 @each_page
 def test_a_page_begins_with_something_to_run(page: Path) -> None:
-    lines = [line for line in text(page.name).splitlines() if line.strip()]
+    lines = [line for line in text(page.name).splitlines() if line.strip() and not line.startswith("<!-- not run")]
     fence = next(index for index, line in enumerate(lines) if line.startswith("```"))
     assert lines[fence] in ("```bash", "```python") and fence <= 2
