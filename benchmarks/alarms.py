@@ -213,8 +213,8 @@ def page(runs: int) -> str:
         "Written by `python benchmarks/alarms.py --write`. A simulation: the script says what runs are made of. Limits "
         f"are the defaults. {runs} runs for each number.",
         "",
-        f"Runs that are well, of {STEPS} steps: share of the runs with an alarm, and which. None in {runs} runs does not "
-        f"rule out one in {1 - 0.05 ** (1 / runs):.0%} of them (95%).",
+        f"Runs that are well, of {STEPS} steps: share of the runs with an alarm, and which. None in {runs} runs does "
+        f"not rule out one in {1 - 0.05 ** (1 / runs):.0%} of them (95%).",
         "",
         "| groups a step | responses a group | runs with an alarm | of these |",
         "| --- | --- | --- | --- |",
