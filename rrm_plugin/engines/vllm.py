@@ -19,7 +19,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,7 @@ class _Job:
 
     def settle(self, result: Reply | Exception) -> None:
         """Hand the result to the caller's event loop, from the worker's thread."""
-        if not self.loop.is_closed():
-            self.loop.call_soon_threadsafe(_settle, self.future, result)
+        _settle_all([(self, result)])
 
 
 class VllmEngine:
@@ -221,9 +220,13 @@ class _Worker:
                 if job is None:
                     return
                 self._admit(engine, tokenizer, context, job)
-            for output in engine.step():
-                if output.finished and output.request_id in self._running:
-                    self._finish(output, self._running.pop(output.request_id))
+            _settle_all(
+                [
+                    (job, self._reply(output, job))
+                    for output in engine.step()
+                    if output.finished and (job := self._running.pop(output.request_id, None)) is not None
+                ]
+            )
             self._drop_abandoned(engine)
 
     def _admit(self, engine: Any, tokenizer: Any, context: int, job: _Job) -> None:
@@ -242,20 +245,17 @@ class _Worker:
             job.prefix = rendered.prefix
             self._running[number] = job
 
-    def _finish(self, output: Any, job: _Job) -> None:
+    def _reply(self, output: Any, job: _Job) -> Reply | EngineError:
         completion = output.outputs[0]
         if completion.finish_reason not in ("stop", "length"):
-            job.settle(EngineError(f"vLLM gave the reply up ({completion.finish_reason})", retryable=True))
-            return
-        job.settle(
-            Reply(
-                text=job.prefix + completion.text,
-                finished=completion.finish_reason == "stop",
-                prompt_tokens=len(output.prompt_token_ids or ()),
-                completion_tokens=len(completion.token_ids),
-                seconds=time.perf_counter() - job.started,
-                engine=self._name,
-            )
+            return EngineError(f"vLLM gave the reply up ({completion.finish_reason})", retryable=True)
+        return Reply(
+            text=job.prefix + completion.text,
+            finished=completion.finish_reason == "stop",
+            prompt_tokens=len(output.prompt_token_ids or ()),
+            completion_tokens=len(completion.token_ids),
+            seconds=time.perf_counter() - job.started,
+            engine=self._name,
         )
 
     def _drop_abandoned(self, engine: Any) -> None:
@@ -296,13 +296,27 @@ def _parameters(sampling: Sampling, limit: int) -> Any:
     )
 
 
-def _settle(future: asyncio.Future[Reply], result: Reply | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-    else:
-        future.set_result(result)
+def _settle_all(results: Iterable[tuple[_Job, Reply | Exception]]) -> None:
+    """Hand results to the callers' event loops, from the worker's thread.
+
+    Each loop is woken once for all of its own: the wake-up hands it the interpreter in the middle of the worker's step.
+    """
+    by_loop: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[Reply], Reply | Exception]]] = {}
+    for job, result in results:
+        by_loop.setdefault(job.loop, []).append((job.future, result))
+    for loop, settled in by_loop.items():
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(_settle, settled)
+
+
+def _settle(results: Iterable[tuple[asyncio.Future[Reply], Reply | Exception]]) -> None:
+    for future, result in results:
+        if future.done():
+            continue
+        if isinstance(result, Exception):
+            future.set_exception(result)
+        else:
+            future.set_result(result)
 
 
 def _installed(name: str) -> bool:
