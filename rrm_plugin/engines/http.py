@@ -9,30 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
 import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from yarl import URL
 
 from rrm_plugin.engines.base import Reply, Sampling
+from rrm_plugin.engines.bodies import checked_extra, checked_headers, encode
 from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
+from rrm_plugin.engines.pace import Pace
 from rrm_plugin.engines.resuming import TEMPLATE_SETTINGS, Continuation, resume_on
 from rrm_plugin.engines.retries import Patience, Trouble
 from rrm_plugin.engines.servers import Server, Servers, base_url
+from rrm_plugin.engines.slots import Slots
 from rrm_plugin.engines.transport import Transport
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_completion, parse_json
 from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
 from rrm_plugin.types import Message, Reason
 
-__all__ = ["HttpEngine", "encode"]
+__all__ = ["HttpEngine"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +51,9 @@ class _Client:
 
     transport: Transport
     servers: Servers
-    slots: asyncio.Semaphore
+    slots: Slots
+    pace: Pace | None
+    """Of `concurrency="auto"`."""
     identifying: asyncio.Lock = field(default_factory=asyncio.Lock)
     unidentified: tuple[int, EngineError | None] = (0, None)
     """How often the model's name could not be learnt, and what went wrong the last time."""
@@ -67,7 +71,8 @@ class HttpEngine:
         model: name under which it is served; None takes the only model that the server has.
         api_key: sent as a bearer token; by default the environment variable RRM_API_KEY, or OPENAI_API_KEY. It shows
             in no repr, error or pickle: in a process started afresh the environment has to hold it.
-        concurrency: most requests under way at once; further calls wait for a slot.
+        concurrency: most requests under way at once; further calls wait for a slot. "auto" finds the
+            number while it works: it is doubled for as long as more tokens a second then come back.
         timeout: seconds for one call once it has its slot, all its attempts and pauses included.
         attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`
             with one server and half of it with several. A reply that takes longer is lost, so with several servers
@@ -93,7 +98,7 @@ class HttpEngine:
         *,
         model: str | None = None,
         api_key: str | None = None,
-        concurrency: int = 256,
+        concurrency: int | Literal["auto"] = "auto",
         timeout: float = 600.0,
         attempt_timeout: float | None = None,
         connect_timeout: float = 10.0,
@@ -110,7 +115,7 @@ class HttpEngine:
         self.special_tokens = tuple(special_tokens)
         self._urls = tuple(dict.fromkeys(base_url(text) for text in texts))
         self._model = model
-        self._concurrency = whole("concurrency", concurrency, least=1)
+        self._concurrency = None if concurrency == "auto" else whole("concurrency", concurrency, least=1)
         self._timeout = number("timeout", timeout, above=0)
         self._attempt_timeout = _attempt_timeout(attempt_timeout, self._timeout, len(self._urls))
         self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
@@ -120,8 +125,8 @@ class HttpEngine:
             backoff=number("backoff", backoff, above=0),
             slack=30.0 + self._connect_timeout,
         )
-        self._headers = _checked_headers(headers or {})
-        self._extra = _checked_extra(extra_body or {})
+        self._headers = checked_headers(headers or {})
+        self._extra = checked_extra(extra_body or {})
         self._mark = mark(extra_body=self._extra)
         self._trust_env = trust_env
         self._key = ApiKey(api_key)
@@ -173,7 +178,8 @@ class HttpEngine:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
             body = encode({**settings, "messages": messages})
-            completion = await self._retrying(client, parse_chat, _post_chat, body, settings)
+            tokens = client.servers.expected(len(body), sampling.max_tokens)
+            completion = await self._retrying(client, tokens, parse_chat, _post_chat, body, settings)
         return self._reply(completion, started)
 
     async def complete(self, prompt: str, sampling: Sampling) -> Reply:
@@ -189,7 +195,8 @@ class HttpEngine:
             settings = self._settings(self._model or await self._served_model(client), sampling)
             plain = {key: value for key, value in settings.items() if key not in TEMPLATE_SETTINGS}
             body = encode({**plain, "prompt": prompt})
-            completion = await self._retrying(client, parse_completion, _post_plain, body, settings)
+            tokens = client.servers.expected(len(body), sampling.max_tokens)
+            completion = await self._retrying(client, tokens, parse_completion, _post_plain, body, settings)
         return self._reply(completion, started)
 
     async def resume(self, messages: Sequence[Message], text: str, sampling: Sampling) -> Reply | None:
@@ -199,7 +206,7 @@ class HttpEngine:
             EngineError: the server can, but it failed.
         """
         client = self._here()
-        async with client.slots:
+        async with client.slots.ahead:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
             wanted = Continuation(messages=[dict(each) for each in messages], text=text, settings=settings)
@@ -214,7 +221,8 @@ class HttpEngine:
 
                 return await resume_on(server, ask, wanted)
 
-            completion = await self._retrying(client, lambda found, _: found, attempt)
+            tokens = client.servers.expected(len(text), sampling.max_tokens)
+            completion = await self._retrying(client, tokens, lambda found, _: found, attempt)
         return None if completion is None else self._reply(completion, started)
 
     async def probe(self, seconds: float = 5.0) -> dict[str, str]:
@@ -284,10 +292,12 @@ class HttpEngine:
             client.transport.leave()
         key = self._key.value()
         headers = {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
+        pace = Pace(len(self._urls)) if self._concurrency is None else None
         self._client = _Client(
             transport=Transport(headers, connect_timeout=self._connect_timeout, trust_env=self._trust_env),
             servers=Servers(self._urls, cooldown=self._patience.backoff),
-            slots=asyncio.Semaphore(self._concurrency),
+            slots=Slots(self._concurrency or Pace(len(self._urls)).limit),
+            pace=pace,
         )
         return self._client
 
@@ -303,7 +313,7 @@ class HttpEngine:
                 # Hundreds of calls wait here at once; were each to ask in its turn, they would take hours to fail.
                 raise type(error)(str(error), error.reason, error.retryable) from error
             try:
-                listing = await self._retrying(client, parse_json, _get_models)
+                listing = await self._retrying(client, 0.0, parse_json, _get_models)
             except EngineError as error:
                 client.unidentified = (failures + 1, error)
                 raise
@@ -313,15 +323,16 @@ class HttpEngine:
     async def _retrying(
         self,
         client: _Client,
+        tokens: float,
         parse: Callable[[A, Server], T],
         attempt: Callable[..., Awaitable[A]],
         *arguments: Any,
     ) -> T:
         """Run attempts until one succeeds, none can, or the time is up.
 
-        `attempt` takes the client, a server, the seconds that it has, and `arguments`. They are handed through, not
-        bound in a closure, because hundreds of calls wait here at once and each object of theirs is one more for the
-        garbage collector to visit.
+        `tokens` is what the request is expected to take. `attempt` takes the client, a server, the seconds that it has,
+        and `arguments`. They are handed through, not bound in a closure, because hundreds of calls wait here at once
+        and each object of theirs is one more for the garbage collector to visit.
         """
         servers = client.servers
         if servers.silent_since is not None and (known := self._patience.hopeless(servers)):
@@ -331,6 +342,7 @@ class HttpEngine:
         while True:
             server = servers.choose()
             server.in_flight += 1
+            server.tokens += tokens
             try:
                 left = max(0.001, began + self._timeout - now)
                 result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
@@ -339,9 +351,12 @@ class HttpEngine:
                 pause = self._after(client, server, self._understood(failure), trouble, now)
             else:
                 self._succeeded(client, server)
+                if isinstance(result, Completion):
+                    _learn(client, result.completion_tokens)
                 return result
             finally:
                 server.in_flight -= 1
+                server.tokens -= tokens
             await asyncio.sleep(pause)
             now = servers.clock()
 
@@ -374,6 +389,9 @@ class HttpEngine:
         if failure.wait is not None or failure.status == 429:
             # Also where it names no time, or none at all: with several servers the next attempt would come at once.
             servers.busy(server, max(failure.wait or 0.0, trouble.backoff))
+            if client.pace is not None:
+                client.pace.refused(servers.clock())
+                client.slots.resize(client.pace.limit)
         elif failure.at_fault:
             servers.failed(server, began)
         if failure.error.retryable:
@@ -414,6 +432,15 @@ class HttpEngine:
         return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
 
 
+def _learn(client: _Client, tokens: int) -> None:
+    """How long replies are, and how many requests the servers can work on."""
+    client.servers.replied(tokens)
+    if client.pace is not None:
+        client.pace.replied(tokens, client.servers.clock(), short=client.slots.short)
+        if client.pace.limit != client.slots.limit:
+            client.slots.resize(client.pace.limit)
+
+
 def _tell_of_return(client: _Client) -> None:
     since, client.told_of = client.told_of, None
     logger.warning("the judge answers again, after %.0f s", client.servers.clock() - (since or 0.0))
@@ -435,30 +462,6 @@ def _get_models(client: _Client, server: Server, seconds: float) -> Awaitable[by
     return client.transport.send(server.at("models"), None, seconds=seconds, asked={})
 
 
-def encode(fields: Mapping[str, Any]) -> bytes:
-    """The body of a request.
-
-    Raises:
-        EngineError: the messages are no JSON.
-    """
-    try:
-        # ASCII escapes: a lone surrogate in a judged text then is the server's to judge, not an exception here.
-        return _ENCODE(fields).encode("ascii")
-    except (TypeError, ValueError, RecursionError) as error:
-        raise EngineError(f"the messages cannot be sent as JSON: {error}", Reason.REJECTED) from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
-        return list(value)
-    raise TypeError(f"{type(value).__name__} is not JSON")
-
-
-_ENCODE = json.JSONEncoder(default=_plain, separators=(",", ":")).encode
-
-
 def _only_model(listing: Mapping[str, Any], where: str) -> str:
     rows = listing.get("data")
     names = [row["id"] for row in rows if isinstance(row, dict) and row.get("id")] if isinstance(rows, list) else []
@@ -473,21 +476,3 @@ def _attempt_timeout(given: float | None, timeout: float, servers: int) -> float
         return number("attempt_timeout", given, above=0)
     # Half for any number of them: a share for each would be too short for a long thought.
     return timeout / 2 if servers > 1 else timeout
-
-
-def _checked_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    for name, value in headers.items():
-        if not isinstance(value, str) or any(mark in f"{name}{value}" for mark in "\r\n\0"):
-            raise ConfigError(f"headers[{name!r}] is not a header's text")
-    return dict(headers)
-
-
-def _checked_extra(extra: Mapping[str, Any]) -> dict[str, Any]:
-    taken = sorted({"messages", "model", "stream", "n"} & set(extra))
-    if taken:
-        raise ConfigError(f"extra_body cannot set {', '.join(taken)}: the engine asks for one whole completion itself")
-    try:
-        json.dumps(extra)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"extra_body cannot be sent as JSON: {error}") from None
-    return dict(extra)

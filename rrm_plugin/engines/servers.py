@@ -1,8 +1,9 @@
 """Where requests go: base addresses, and which of several servers takes the next one.
 
-A server that fails is put aside for a cool-down that doubles with each further failure; when it is over, a single
-request probes it. While all are put aside, the one whose cool-down ends first is tried. Since when none of them has
-answered is kept here too, for all calls to share. No sockets here.
+A request goes to the server with the fewest under way, and of equal ones to that with the fewest tokens under way. A
+server that fails is put aside for a cool-down that doubles with each further failure; when it is over, a single request
+probes it. While all are put aside, the one whose cool-down ends first is tried. Since when none of them has answered is
+kept here too, for all calls to share. No sockets here.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Server:
 
     base: URL
     in_flight: int = 0
+    tokens: float = 0.0
+    """Of the requests under way: those of their prompts, and those expected of their replies."""
     failures: int = 0
     """In a row."""
     aside_until: float = 0.0
@@ -102,6 +105,7 @@ class Servers:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.all = [Server(base=url) for url in urls]
+        self._reply_tokens = 0.0
         self.clock = clock
         self.answered_at: float | None = None
         """When any of them gave the last good answer."""
@@ -133,8 +137,21 @@ class Servers:
             return due[0]
         ready = [server for server in self.all if server.aside_until <= now]
         if ready:
-            return min(ready, key=lambda server: server.in_flight)
+            return min(ready, key=lambda server: (server.in_flight, server.tokens))
         return min(self.all, key=lambda server: server.aside_until)
+
+    def expected(self, prompt: int, most: int) -> float:
+        """Tokens that a request is expected to take.
+
+        Args:
+            prompt: bytes of it; some four are a token.
+            most: tokens of the reply.
+        """
+        return prompt / 4 + min(self._reply_tokens or most, most)
+
+    def replied(self, tokens: int) -> None:
+        """A reply came, of so many tokens."""
+        self._reply_tokens += 0.05 * (tokens - self._reply_tokens) if self._reply_tokens else tokens
 
     def seconds_to_another(self, server: Server) -> float:
         """How long a request that `server` just failed has to wait for another one; infinite where there is none."""

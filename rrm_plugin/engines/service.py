@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rrm_plugin.engines.base import Reply, Sampling
-from rrm_plugin.engines.http import HttpEngine, encode
+from rrm_plugin.engines.bodies import encode
+from rrm_plugin.engines.http import HttpEngine
 from rrm_plugin.engines.keys import ApiKey
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat
 from rrm_plugin.errors import ConfigError, EngineError
@@ -113,7 +114,7 @@ class ServiceEngine(HttpEngine):
             EngineError: it can, but it failed.
         """
         client = self._here()
-        async with client.slots:
+        async with client.slots.ahead:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
             begun = [*messages, {"role": "assistant", "content": text}]
@@ -127,7 +128,8 @@ class ServiceEngine(HttpEngine):
                         return None
                     raise
 
-            completion = await self._retrying(client, _parsed, attempt)
+            tokens = client.servers.expected(len(body), sampling.max_tokens)
+            completion = await self._retrying(client, tokens, _parsed, attempt)
         return None if completion is None else self._reply(completion, started)
 
     def _understood(self, failure: Failure) -> Failure:

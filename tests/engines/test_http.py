@@ -990,3 +990,47 @@ def test_a_probe_tells_which_servers_answer():
         assert "loading" in list(found.values())[1] and "a secret key" not in str(found)
 
     asyncio.run(main())
+
+
+def test_auto_grows_while_the_server_answers_more():
+    """Where it ends is the machine's matter here, and tested in simulated time with `Pace`; here that it is used."""
+    places, now, most = asyncio.Semaphore(200), 0, 0
+
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        async with places:
+            await asyncio.sleep(0.05)
+        now -= 1
+        return chat()
+
+    async def run() -> None:
+        async with serve(handler) as server:
+            judge = made(server.url, concurrency="auto")
+            assert judge._here().slots.limit == 64
+            replies = await asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(1_500)))
+            assert len(replies) == 1_500
+            assert judge._here().slots.taken == 0
+            await judge.close()
+
+    asyncio.run(run())
+    assert most > 64
+
+
+def test_auto_asks_for_less_where_there_is_too_much():
+    asked = 0
+
+    async def handler(request: web.Request, body: Any) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=429) if asked <= 5 else chat()
+
+    async def run() -> None:
+        async with serve(handler) as server:
+            judge = made(server.url, concurrency="auto", backoff=0.001)
+            await asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(5)))
+            assert judge._here().slots.limit == 32
+            await judge.close()
+
+    asyncio.run(run())

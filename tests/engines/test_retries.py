@@ -96,6 +96,7 @@ def answered(status: int, wait: float | None = None) -> Callable[[], Failure]:
 
 def playing(*servers: Played, **settings: Any) -> HttpEngine:
     """An engine on the running loop that asks these in place of sockets."""
+    settings = {"concurrency": 256, **settings}
     judge = HttpEngine([f"http://server-{i}" for i in range(len(servers))], model="judge", **settings)
     client = judge._here()
     client.servers.clock = now

@@ -94,3 +94,19 @@ def test_addresses_beside_and_below_the_base():
     assert str(server.at_root("tokenize")) == "http://host:1/judge/tokenize?api-version=2"
     assert str(server) == "http://host:1/judge/v1"
     assert str(Server(base=base_url("http://host")).at_root("tokenize")) == "http://host/tokenize"
+
+
+def test_of_equally_busy_servers_that_with_the_fewest_tokens_under_way_is_chosen():
+    servers, _, (a, b, c) = three()
+    a.in_flight, b.in_flight, c.in_flight = 2, 2, 3
+    a.tokens, b.tokens, c.tokens = 9_000.0, 5_000.0, 300.0
+    assert servers.choose() is b
+
+
+def test_a_request_is_expected_to_take_its_prompt_and_a_reply_like_the_last_ones():
+    servers, _, _ = three()
+    assert servers.expected(400, 8192) == 100 + 8192
+    for _ in range(200):
+        servers.replied(1_000)
+    assert round(servers.expected(400, 8192)) == 100 + 1_000
+    assert servers.expected(400, 16) == 100 + 16
