@@ -1,6 +1,6 @@
 """How much of a bare HTTP client's speed is left when requests go through `HttpEngine`, and through a whole judge call.
 
-A server in a process of its own answers every request 50 ms after it came; 512 callers ask as fast as they can. The
+A server in a process of its own answers every request 50 ms after it came; 2,048 callers ask as fast as they can. The
 contestants take turns in the same run, so that whatever else the machine does falls on all of them:
 
     bare    aiohttp alone: post, parse, take the text; what an asyncio program can reach at best
@@ -20,8 +20,6 @@ import argparse
 import asyncio
 import contextlib
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,17 +27,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
+from typing import Any
 
 import aiohttp
+from measured.keeping import keep, machine
 
 from rrm_plugin import Verdict
 from rrm_plugin.engines import HttpEngine, Sampling
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import load_prompt
 
-RESULTS = Path(__file__).parent / "results" / "http_overhead.md"
 PROMPT = load_prompt("rrm")
 QUERY = PROMPT.prepare_query("Why is the sky blue?")
 FIRST = PROMPT.prepare("Because of the light and the air it passes through. " * 30)
@@ -229,26 +226,25 @@ def report(played: dict[str, list[Round]], *, concurrency: int, calls: int, late
     return "\n".join(lines)
 
 
-def _page(table: str) -> str:
-    machine = (
-        f"Python {platform.python_version()}, aiohttp {version('aiohttp')}, {os.cpu_count()} CPU cores, "
-        f"{platform.system()} {platform.machine()}, {time.strftime('%Y-%m-%d')}."
-    )
-    return (
-        "# What a judge call costs over a bare HTTP client\n\n"
-        "Written by `python benchmarks/http_overhead.py --write`.\n\n"
-        f"{machine}\n\n{table}\n"
-    )
+def figures(played: dict[str, list[Round]], concurrency: int) -> dict[str, Any]:
+    """For docs/performance.md: medians of calls/s over the bare client's, round by round, and of processor time."""
+    base = next(iter(played.values()))
+    shares = {
+        name: statistics.median(own.rate / other.rate for own, other in zip(rounds, base, strict=True))
+        for name, rounds in played.items()
+    }
+    processor = {name: statistics.median(each.busy for each in rounds) for name, rounds in played.items()}
+    return {"concurrency": concurrency, "shares": shares, "processor": processor, "rounds": len(base)}
 
 
 def main() -> None:
     """Read the options and run."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--concurrency", type=int, default=512)
-    parser.add_argument("--calls", type=int, default=4096, help="calls in a round")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--concurrency", type=int, default=2048)
+    parser.add_argument("--calls", type=int, default=6144, help="calls in a round")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--latency", type=float, default=0.05, help="seconds")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help="write results/http_overhead.md")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
@@ -259,8 +255,14 @@ def main() -> None:
     table = report(played, concurrency=options.concurrency, calls=options.calls, latency=options.latency)
     print(table)
     if options.write:
-        RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(_page(table), encoding="utf-8")
+        keep(
+            "http_overhead",
+            title="What a judge call costs over a bare HTTP client",
+            command="python benchmarks/http_overhead.py --write",
+            body=table,
+            on=machine("aiohttp"),
+            figures=figures(played, options.concurrency),
+        )
 
 
 if __name__ == "__main__":
