@@ -1,11 +1,11 @@
-"""Writes what the docs read off the code: cli.md as a whole, and in other pages the tables between two marks.
+"""Writes what the docs read off code and benchmarks: cli.md and performance.md, and elsewhere the tables between marks.
 
     python docs/scripts/generate.py            rewrites the pages that are out of date, and names them
     python docs/scripts/generate.py --check    only names them, and exits with 1 if there are any
 
 A page says where a table goes with `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. Pages are
 those in docs/ and in the folders of integrations/. The words of a table are those of the docstrings, so that a setting
-is explained in one place. Left out: the results of benchmarks, which the scripts in benchmarks/ write.
+is explained in one place. performance.md is made of what the scripts in benchmarks/ left in benchmarks/results.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ import estimate_tables
 import evaluation_tables
 import gpqa_tables
 import metric_tables
+import performance
 import service_tables
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -327,13 +328,17 @@ def renewed(page: str, text: str) -> str:
     """
     if page == "cli.md":
         return command_line()
+    if page == "performance.md":
+        return performance.page()
     return MARKS.sub(lambda mark: f"{mark['begin']}\n{TABLES[mark['name']]()}\n{mark['end']}", text)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Renews all pages, or only names those that are out of date."""
     stale = []
-    for path in sorted({*DOCS.glob("*.md"), DOCS / "cli.md", *DOCS.parent.glob("integrations/**/*.md")}):
+    for path in sorted(
+        {*DOCS.glob("*.md"), DOCS / "cli.md", DOCS / "performance.md", *DOCS.parent.glob("integrations/**/*.md")}
+    ):
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         wanted = renewed(path.name, text)
         if wanted != text:
