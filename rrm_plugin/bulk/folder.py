@@ -135,7 +135,10 @@ class Folder:
         try:
             with self._open(unfinished) as stream:
                 yield stream.write
-                _flush(stream)
+                if self._local:
+                    # A file that is renamed before its rows are on disk may be empty after a crash.
+                    stream.flush()
+                    os.fsync(stream.fileno())
             self._place(unfinished, target, again)
         finally:
             with contextlib.suppress(OSError):
@@ -216,13 +219,6 @@ class Folder:
 
 def _tally_name(part: Part) -> str:
     return f"{_OWN}/tallies/{part.file.name}/{part.index:05}.json"
-
-
-def _flush(stream: Any) -> None:
-    stream.flush()
-    # A file that is renamed before its rows are on disk may be empty after a crash. Streams to elsewhere know no fsync.
-    with contextlib.suppress(OSError):
-        os.fsync(stream.fileno())
 
 
 def _moved(row: dict[str, Any], lines: int) -> dict[str, Any]:

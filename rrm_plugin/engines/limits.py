@@ -238,6 +238,10 @@ class LimitedEngine:
                 raise BudgetSpentError("the shared budget of judge calls is spent")
             self._leased -= 1
 
+    def _give_back(self) -> None:
+        """A call that was not answered was not paid either."""
+        self._leased += self._lease is not None
+
     async def _pace(self) -> None:
         if self._turn is None:
             self._turn = asyncio.Lock()
@@ -258,10 +262,13 @@ class LimitedEngine:
             reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
             tally.failures[reason.value] += 1
             tally.last_failure = str(error) or type(error).__name__
+            self._give_back()
             raise
         finally:
             tally.under_way -= 1
-        if reply is not None:
+        if reply is None:
+            self._give_back()
+        else:
             tally.calls += 1
             tally.prompt_tokens += reply.prompt_tokens
             tally.completion_tokens += reply.completion_tokens

@@ -159,3 +159,44 @@ def test_votes_are_different_draws_and_the_ledger_key_is_the_same_as_ever(tmp_pa
         judge.compare("Count.", "one", "two")
         judge.compare("Count.", "one", "two")
     assert sorted(seen) == [0, 1]
+
+
+def test_engines_that_share_a_lease_spend_it_to_the_last_call_and_no_further():
+    left = [100]
+
+    async def lease(most: int) -> int:
+        taken = min(most, left[0], 7)
+        left[0] -= taken
+        await asyncio.sleep(0)
+        return taken
+
+    async def ask() -> tuple[int, int]:
+        engines = [LimitedEngine(ScriptedEngine(lambda _: "yes"), lease=lease) for _ in range(3)]
+        calls = [engine.generate([], Sampling()) for engine in engines for _ in range(60)]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, EngineError)]
+        assert {error.reason for error in refused} == {Reason.OVER_BUDGET}
+        return sum(engine.tally.calls for engine in engines), len(refused)
+
+    assert asyncio.run(ask()) == (100, 80)
+
+
+def test_a_leased_call_that_fails_is_given_back():
+    failing = iter([True, False])
+
+    def reply(_):
+        if next(failing):
+            raise EngineError("not now", Reason.UNREACHABLE)
+        return "yes"
+
+    leases = [1, 0]
+
+    async def lease(_: int) -> int:
+        return leases.pop(0)
+
+    async def ask() -> list[object]:
+        limited = LimitedEngine(ScriptedEngine(reply), lease=lease)
+        return [await asyncio.gather(limited.generate([], Sampling()), return_exceptions=True) for _ in range(3)]
+
+    first, second, third = (answer for (answer,) in asyncio.run(ask()))
+    assert (first.reason, second.text, third.reason) == (Reason.UNREACHABLE, "yes", Reason.OVER_BUDGET)
