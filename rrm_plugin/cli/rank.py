@@ -53,16 +53,16 @@ def rank(context: click.Context, groups: tuple[str, ...], target: str, ray: bool
         return
     if foreign := [name for name, value in bulk.items() if value is not None]:
         raise click.UsageError(f"--{foreign[0].replace('_', '-')} is for --ray")
-    if len(groups) > 1:
+    source, *more = groups
+    if more:
         raise click.UsageError(f"one file of groups, not {len(groups)}: several are ranked with --ray")
-    _rank_here(_path(context, "groups", groups[0], exists=True), _path(context, "target", target), settings, options)
+    _rank_here(_path(context, "groups", source, exists=True), _path(context, "target", target), settings, options)
 
 
 def _path(context: click.Context, name: str, given: str, *, exists: bool = False) -> str:
     (parameter,) = (each for each in context.command.params if each.name == name)
-    return click.Path(exists=exists, dir_okay=False, allow_dash=True, writable=not exists).convert(
-        given, parameter, context
-    )
+    kind = click.Path(exists=exists, dir_okay=False, allow_dash=True, writable=not exists)
+    return str(kind.convert(given, parameter, context))
 
 
 def _rank_here(groups: str, name: str, settings: Mapping[str, Any], options: Mapping[str, Any]) -> None:

@@ -52,3 +52,13 @@ def test_a_run_whose_messages_nobody_reads_is_completed(tmp_path):
     os.close(sender)
     assert run.returncode == 0
     assert len(target.read_text().splitlines()) == 3
+
+
+def test_what_was_done_before_counts_and_says_nothing_new():
+    told = io.StringIO()
+    with Progress(9, "part", every=0, stream=told) as progress:
+        progress.stand(4, "gone on with")
+        progress.stand(4, "still")
+        progress.stand(9, "done")
+    assert [line.split("; ") for line in told.getvalue().splitlines()][-1] == ["9/9 parts", "done"]
+    assert "4/9 parts; still" in told.getvalue()
