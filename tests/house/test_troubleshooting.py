@@ -13,6 +13,7 @@ import re
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,17 +21,22 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from rrm_plugin import MissingExtraError, RRMJudge
+from rrm_plugin import MissingExtraError, Reason, RRMJudge
 from rrm_plugin.adapters.openrlhf import reward_func
 from rrm_plugin.adapters.openrlhf.policy import GroupReward, configured_gate
 from rrm_plugin.adapters.verl.rows import row_of
 from rrm_plugin.adapters.verl.settings import PolicySettings
+from rrm_plugin.bulk.folder import Folder, Plan
+from rrm_plugin.bulk.ranking import Listener, rank_rows
+from rrm_plugin.bulk.replica import Replica
+from rrm_plugin.bulk.sources import File
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.config import read_settings
 from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, keys
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.engines.wire import refusal
+from rrm_plugin.errors import EngineError
 from rrm_plugin.evaluation.benchmarks import BENCHMARKS, read_pairs
 from rrm_plugin.evaluation.choices import load_questions
 from rrm_plugin.evaluation.replies import Replies
@@ -246,6 +252,7 @@ def provocations(folder: Path) -> Iterator[Callable[[], Any]]:
 
     yield from of_policies(folder)
     yield from of_benchmarks(folder)
+    yield from of_bulk_ranking(folder)
     yield from of_openrlhf(folder)
     yield from of_verl()
 
@@ -273,6 +280,31 @@ def of_benchmarks(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: read_pairs(BENCHMARKS["judgebench"])
     yield command("eval", "auto-j", "--data", str(pairs), *report, "--engine", "simulated:1")
     yield command("eval", "pairs", "--data", str(pairs), "--replay", str(said), *report)
+
+
+def of_bulk_ranking(folder: Path) -> Iterator[Callable[[], Any]]:
+    """The same with many files, as far as it needs no Ray."""
+    file = File(place="/", path=str(folder / "a.jsonl"), name="a.jsonl", size=1, modified="1")
+    plan = Plan(settings={"schedule": "circulant:3"}, files=[file])
+    yield lambda: asyncio.run(Replica(b"", Folder(str(folder / "elsewhere")), plan.stamp).start())
+    yield lambda: plan.continued({"schedule": "knockout"}, [file])
+    yield lambda: plan.continued(plan.settings, [replace(file, size=2)])
+    yield lambda: asyncio.run(left_alone())
+
+
+async def left_alone() -> None:
+    """Groups that an engine leaves unanswered after it has answered one."""
+    answers = iter(["\\boxed{Assistant 1}"] * 2)
+
+    def reply(_: Any) -> str:
+        for answer in answers:
+            return answer
+        raise EngineError("nobody is there", Reason.UNREACHABLE)
+
+    with RRMJudge(engine=ScriptedEngine(reply)) as judge:
+        lines = [(number, {"prompt": f"{number}", "responses": ["a", "b"]}) for number in range(1, 20)]
+        async for _ in rank_rows(Listener(judge, patience=()), lines, ahead=1):
+            pass
 
 
 def of_openrlhf(folder: Path) -> Iterator[Callable[[], Any]]:
