@@ -99,6 +99,7 @@ class Listener:
             scores = await self._score_patiently(group)
             if scores.judgements:
                 self._listen(scores)
+                self._watch(group, scores)
             return scores
         finally:
             self._under_way -= 1
@@ -134,13 +135,17 @@ class Listener:
 
     async def _score(self, group: Group) -> Scores:
         (scores,) = await self.judge.ascore_groups([group])
-        tournament, lookout = self.judge.tournament, self.judge.lookout
-        if len(scores.values) > 1:
-            lengths = [0 if scores.error else tournament.length(response) for response in group.responses]
-            lookout.metrics([scores], [lengths], [tournament.look(group)])
-            lookout.stop_if_alarmed()
         self._answered = self._answered or (bool(scores.judgements) and not _unanswered(scores))
         return scores
+
+    def _watch(self, group: Group, scores: Scores) -> None:
+        """Alarms are for groups: a response that is compared with a given answer alone says nothing of a run."""
+        if len(scores.values) < 2:
+            return
+        tournament, lookout = self.judge.tournament, self.judge.lookout
+        lengths = [0 if scores.error else tournament.length(response) for response in group.responses]
+        lookout.metrics([scores], [lengths], [tournament.look(group)])
+        lookout.stop_if_alarmed()
 
     def _listen(self, scores: Scores) -> None:
         if self._heard is not None:
