@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import jinja2
 import jinja2.utils
 
+from rrm_plugin.alarms import standing_after
 from rrm_plugin.prompts import prompt_text
 from rrm_plugin.prompts.guards import clean
 from rrm_plugin.steering import signs
@@ -28,7 +29,7 @@ from rrm_plugin.viewer.reading import SHOWN, Call, LedgerReader, Listing, Stored
 from rrm_plugin.viewer.searching import PLACES, search
 from rrm_plugin.viewer.summary import METRICS, Metric, Point, Summary
 
-__all__ = ["PAGE", "Links", "Markup", "Pages", "ServerLinks", "environment"]
+__all__ = ["PAGE", "Links", "Markup", "Pages", "ServerLinks", "environment", "standing_alarms"]
 
 Markup = jinja2.utils.markupsafe.Markup
 """HTML that was made by a template and is not escaped once more."""
@@ -57,6 +58,11 @@ _TOLD = {
 
 Warnings = Callable[[Sequence[Mapping[str, float]]], Sequence[Sequence[str]]]
 """From the metrics of each step, by the names of a trainer's log, to the warnings that stand after it."""
+
+
+def standing_alarms(steps: Sequence[Mapping[str, float]]) -> Sequence[Sequence[str]]:
+    """The alarms of a run with their default limits, as its log words them; those that need texts are left out."""
+    return [[str(alarm) for alarm in standing] for standing in standing_after(steps)]
 
 
 class Links(Protocol):
@@ -114,12 +120,12 @@ class Pages:
     Args:
         reader, summary: of the ledger.
         links: addresses of the pages.
-        warnings: from the metrics of each step to what is wrong after it; None warns of nothing.
+        warnings: from the metrics of each step of a training run to what is wrong after it; None for the alarms.
     """
 
     def __init__(self, reader: LedgerReader, summary: Summary, links: Links, warnings: Warnings | None = None) -> None:
         self.reader, self.summary, self.links = reader, summary, links
-        self.warnings = warnings
+        self.warnings = warnings or standing_alarms
 
     def overview(self) -> dict[str, Any]:
         """What the overview shows."""
@@ -252,7 +258,7 @@ class Pages:
 
     def _warned(self, points: Sequence[Point]) -> list[Sequence[str]]:
         """What is wrong after each point."""
-        if self.warnings is None:
+        if not self.summary.stepped:
             return [() for _ in points]
         return list(self.warnings([point.metrics() for point in points]))
 

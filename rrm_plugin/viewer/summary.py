@@ -135,7 +135,7 @@ METRICS = (
     Metric(
         name="verdict_rate",
         title="Verdict rate",
-        meaning="Share of the calls that ended in a verdict; below 0.9 rewards rest on little.",
+        meaning="Share of the calls that ended in a verdict; below 0.8 rewards rest on little.",
         of=_ratio("verdicts", "ballots"),
         share=True,
     ),

@@ -117,6 +117,24 @@ def test_warnings_stand_at_their_step_and_on_top_while_they_last(sums):
     assert asked[0]["rrm/groups"] == 3.0
 
 
+@pytest.mark.parametrize(("agreement", "raised"), [(0.2, True), (0.95, False)])
+def test_alarms_of_the_log_stand_on_the_page_too(tmp_path, agreement, raised):
+    ledger = Ledger(tmp_path / "run.db")
+
+    async def write():
+        for step in range(1, 13):
+            group = Group(prompt="q", responses=["a", "bb"], step=step)
+            for _ in range(8):
+                await ledger.record_group(group, Scores(values=[0.0, 1.0 + step % 2], agreement=agreement))
+
+    asyncio.run(write())
+    ledger.close()
+    with viewing(ledger.path) as url:
+        page = get(url + "/")[1]
+    assert ("rrm/order_agreement is 0.2" in page) is raised
+    assert (re.search(r'class="flag warn" title="[^"]*rrm/order_agreement', page) is not None) is raised
+
+
 @pytest.mark.parametrize(
     ("shown", "there", "absent"),
     [

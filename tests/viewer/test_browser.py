@@ -145,6 +145,24 @@ def test_curves_are_drawn_and_lead_to_their_step(chromium, sums):
         assert complaints(browser) == []
 
 
+def test_alarms_are_read_as_well_as_the_rest(chromium, tmp_path):
+    ledger = Ledger(tmp_path / "run.db")
+
+    async def write() -> None:
+        for step in range(1, 13):
+            group = Group(prompt="q", responses=["a", "b"], step=step)
+            for _ in range(8):
+                await ledger.record_group(group, Scores(values=[0.0, 1.0], agreement=0.1))
+
+    asyncio.run(write())
+    ledger.close()
+    for dark in (False, True):
+        with viewing(ledger.path) as url, chromium(dark=dark) as browser:
+            browser.get(url + "/")
+            assert "order_agreement" in browser.find_element("css selector", ".warnings").text
+            assert violations(browser) == []
+
+
 def test_it_is_read_by_clicking(browser, url):
     browser.get(url + "/")
     browser.find_element("link text", "Orders disagree").click()
