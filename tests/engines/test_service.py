@@ -121,9 +121,10 @@ def asked_of(url):
 
 def test_a_service_whose_budget_is_spent_leaves_the_calls_to_another():
     with (
-        RRMJudge(engine="scripted:longer") as judge,
-        service(judge, max_calls=2) as url,
-        service(judge) as other,
+        RRMJudge(engine="scripted:longer", budget={"calls": 2}) as judge,
+        RRMJudge(engine="scripted:longer") as another,
+        service(judge) as url,
+        service(another) as other,
         RRMJudge(engine=[remote(url), remote(other)]) as client,
     ):
         scored = [client.score("Count.", ["one", f"one {'two ' * count}"]) for count in range(1, 6)]
