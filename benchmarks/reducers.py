@@ -195,7 +195,7 @@ def main() -> None:
         f"Python {platform.python_version()}, {libraries}, {platform.machine()}, {os.cpu_count()} cores, "
         f"load before the start {os.getloadavg()[0]:.1f}.\n\n"
         f"{table(outcomes, measured(outcomes, options.runs))}\n\n"
-        f"{large.groups:,} groups of {LARGE} ({len(large.group):,} verdicts):\n\n"
+        f"## {large.groups:,} groups of {LARGE}, {len(large.group):,} verdicts\n\n"
         f"{large_table(large, measured(large, options.runs, loops=False))}\n"
     )
     print(text)
