@@ -32,9 +32,9 @@ from rrm_plugin.engines import Engine, HttpEngine
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import load_prompt
 from rrm_plugin.reducers import reducer
-from rrm_plugin.schedules import Orders, schedule
+from rrm_plugin.schedules import Orders, Stepper, schedule
 from rrm_plugin.tournament import Tournament
-from rrm_plugin.types import Group, Scores
+from rrm_plugin.types import Group, Judgement, Scores
 
 SCHEDULES = ("round_robin", "circulant:3", "random:4", "swiss:3", "adaptive", "knockout", "reference")
 ROUNDS = ("swiss:3", "adaptive", "knockout")
@@ -69,7 +69,8 @@ def tournament(name: str, orders: Orders, engine: Engine) -> Tournament:
 
 async def lock_step(played: Tournament, batch: Sequence[Group]) -> None:
     """The same matches; nobody's next round begins before everybody's last one ended."""
-    steppers, so_far = [], [[] for _ in batch]  # type: list[Any], list[list[Judgement]]
+    steppers: list[Stepper] = []
+    so_far: list[list[Judgement]] = [[] for _ in batch]
     shown = [[played.prepare(each) for each in group.responses] for group in batch]
     for group, own in zip(batch, shown, strict=True):
         steppers.append(played.start(played.prepare_query(group.prompt), range(len(own)), len(own)))

@@ -50,7 +50,7 @@ async def hold(contestant: str, url: str) -> float:
         await call()
         gc.collect()
         before = memory()
-        tasks = [asyncio.create_task(call()) for _ in range(HELD)]
+        tasks = [asyncio.ensure_future(call()) for _ in range(HELD)]
         # The server answers after three seconds; by then all are sent.
         await asyncio.sleep(2.5)
         assert not any(task.done() for task in tasks)

@@ -60,7 +60,7 @@ def calls(run: int) -> list[tuple[int, str, Any]]:
         Group(prompt=f"{run} {number} {text(60)}", responses=tuple(text(250) for _ in range(SIZE)))
         for number in range(GROUPS)
     ]
-    number_of = {group.prompt: number for number, group in enumerate(batch)}
+    number_of = {str(group.prompt): number for number, group in enumerate(batch)}
 
     def reply(messages: Sequence[Any]) -> str:
         content = str(messages[-1]["content"])

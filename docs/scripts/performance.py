@@ -52,7 +52,7 @@ def page() -> str:
 
 
 def _aims(found: Mapping[str, str]) -> Iterator[str]:
-    rows = [[*row, "yes" if met else "**no**"] for row, met in _measured()]
+    rows = [[*row, "" if row[1] == "reported" else "yes" if met else "**no**"] for row, met in _measured()]
     if rows:
         yield "## What was aimed for\n\n" + _table(["figure", "aimed for", "measured", "met"], rows)
     told = [line for text in found.values() for line in text.splitlines() if re.search(r"\*\*(Met|Not met)\*\*", line)]
