@@ -53,6 +53,8 @@ def main() -> None:
     with_page = options.docs != "none"
     docs = Path(options.docs) if with_page else options.output
     print(write_report(options.output, docs, options.seeds, with_page=with_page))
+    if options.demo:
+        _record_for_view(options)
 
 
 def _options() -> argparse.Namespace:
@@ -75,6 +77,15 @@ def _options() -> argparse.Namespace:
     if options.demo:
         options.docs, options.fresh = "none", True
     return options
+
+
+def _record_for_view(options: argparse.Namespace) -> None:
+    from examples.experiment.stages import Run
+    from examples.look_at_demo import record
+
+    for seed in options.seeds:
+        ledger = record(Run(folder=options.output, seed=seed, split=options.split))
+    print(f"\nWhat the judge thinks of the policy's answers, before and after:\n  .venv/bin/rrm view {ledger}")
 
 
 def _seeds(text: str) -> tuple[int, ...]:
