@@ -31,8 +31,8 @@ def told():
 
 def test_a_batch_has_the_metrics_of_the_list(told):
     names = {re.sub(r"(?<=no_verdict/).*", "<reason>", name.removeprefix("rrm/")) for name in told}
-    # Scores of this judge do not follow length, as nobody's differ.
-    assert names | {"length_correlation"} == {metric.name for metric in METRICS}
+    # Scores of this judge do not follow length, as nobody's differ; and nobody named its prices.
+    assert names | {"length_correlation", "cost"} == {metric.name for metric in METRICS}
     assert told["rrm/groups"] == 8.0 and named("no_verdict/cut_off") and named("nothing") is None
 
 
@@ -48,7 +48,7 @@ def test_a_service_has_the_metrics_of_the_list(told):
     counters = Counters()
     # A service knows no batch whose wall clock it could tell.
     batch = {name: value for name, value in told.items() if name != "rrm/seconds"}
-    counters.judged(batch | {"rrm/length_correlation": 0.1})
+    counters.judged(batch | {"rrm/length_correlation": 0.1, "rrm/cost": 0.5})
     page = counters.page().decode()
     for metric in METRICS:
         name = f"rrm_{metric.name.partition('/')[0]}"
