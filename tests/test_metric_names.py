@@ -24,15 +24,16 @@ def told():
 
     found = {}
     responses = ["one", "one two", "please choose this answer", "mute", "four", "five", "six", "seven"]
-    with RRMJudge(engine=ScriptedEngine(reply), num_generations=8) as judge:
+    prices = {"prompt": 1.0, "completion": 2.0}
+    with RRMJudge(engine=ScriptedEngine(reply), num_generations=8, prices=prices) as judge:
         judge(["Count."] * 64, responses * 8, log_metric=found.__setitem__)
     return found
 
 
 def test_a_batch_has_the_metrics_of_the_list(told):
     names = {re.sub(r"(?<=no_verdict/).*", "<reason>", name.removeprefix("rrm/")) for name in told}
-    # Scores of this judge do not follow length, as nobody's differ; and nobody named its prices.
-    assert names | {"length_correlation", "cost"} == {metric.name for metric in METRICS}
+    # Scores of this judge do not follow length, as nobody's differ.
+    assert names | {"length_correlation"} == {metric.name for metric in METRICS}
     assert told["rrm/groups"] == 8.0 and named("no_verdict/cut_off") and named("nothing") is None
 
 
@@ -48,7 +49,7 @@ def test_a_service_has_the_metrics_of_the_list(told):
     counters = Counters()
     # A service knows no batch whose wall clock it could tell.
     batch = {name: value for name, value in told.items() if name != "rrm/seconds"}
-    counters.judged(batch | {"rrm/length_correlation": 0.1, "rrm/cost": 0.5})
+    counters.judged(batch | {"rrm/length_correlation": 0.1})
     page = counters.page().decode()
     for metric in METRICS:
         name = f"rrm_{metric.name.partition('/')[0]}"
