@@ -24,7 +24,7 @@ import numpy as np
 from rrm_plugin import consistency
 from rrm_plugin.metrics import length_correlation
 from rrm_plugin.prompts import prompt_text, response_text
-from rrm_plugin.steering import signs
+from rrm_plugin.steering import steering_of
 from rrm_plugin.types import Group, Judgement, Match, Reason, Scores, Usage, Verdict
 
 __all__ = ["GroupNumbers", "judgements_of", "numbers_of"]
@@ -97,7 +97,7 @@ def numbers_of(group: Group, scores: Scores, lengths: Sequence[int] | None = Non
         unscored=len(scores.unscored),
         duplicates=scores.duplicates,
         upset=_upset(scores),
-        steering=sum(bool(signs(text)) for text in dict.fromkeys(texts)),
+        steering=sum(bool(steering_of(text)) for text in dict.fromkeys(texts)),
         failed=int(scores.error is not None),
         title=" ".join(_text(prompt_text, group.prompt)[: 4 * TITLE].split())[:TITLE],
     )

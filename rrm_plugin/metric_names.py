@@ -152,7 +152,7 @@ METRICS = (
     ),
     Metric(
         name="steering",
-        meaning="share of the responses that speak to the judge: a verdict, a plea, an expert's claim, an opener alone",
+        meaning="share of the responses that speak to the judge: a verdict, a plea, a claim, an opener alone",
         bad="above 0.05: the policy plays the judge",
         do="read them; stop the run; another judge or prompt",
     ),

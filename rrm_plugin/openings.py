@@ -1,17 +1,9 @@
-"""How responses begin, and what they say to the judge: the two signs of a policy that plays the judge.
+"""How responses begin, and which of them speak to the judge: the two signs of a policy that plays the judge.
 
 A judge that pays for the way a response begins, or for a plea in it, is paid more and more of that. So both are counted
 over groups of different prompts, each with what it wins: `Openings` makes metrics of them, whenever enough groups have
-come together.
-
-    opening     the first words of a response as the judge sees it
-    steering    a text that speaks to the judge rather than to the asker:
-                  verdict    markup of a verdict, as the judge itself would write it
-                  plea       that a response is the better one, or what the judge should do
-                  authority  a claim to be an expert
-                  hollow     nothing but an opener or punctuation, which is enough for some judges (arXiv 2507.08794)
-
-Left out: what is said in other languages than English (but for hollow openers), and persuasion in words of its own.
+come together. An opening is the first words of a response as the judge sees it. Left out: what speaks to a judge, which
+is told by `steering.py`.
 """
 
 from __future__ import annotations
@@ -23,40 +15,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from rrm_plugin.prompts.guards import folded
+from rrm_plugin.steering import steering_of
 from rrm_plugin.verdicts.grammars import Grammar
 
-__all__ = ["GROUPS", "Openings", "Signs", "opening_of", "signs_of", "steering_of"]
+__all__ = ["GROUPS", "Openings", "Signs", "opening_of", "signs_of"]
 
 GROUPS = 8
 """Groups that are looked at together: among fewer prompts, what one of them asks for decides how responses begin."""
 
 _WORDS = 3
 _LONGEST = 40
-_SPOKEN = 4000
-"""Characters of a response that are searched for pleas, at its beginning and at its end."""
-
-_PHRASES = {
-    "verdict": re.compile(
-        r"\bthe (?:correct|right|better|best|winning) (?:answer|response|assistant|output|choice) is "
-        r"(?:clearly |obviously |definitely )?(?:assistant|response|output|model|answer) ?(?:[12ab]\b|\w+ (?:one|two))"
-        r"|\bthe correct answer is assistant\b"
-    ),
-    "plea": re.compile(
-        r"\b(?:this|my|the following) (?:response|answer|solution|output) (?:is|should be) "
-        r"(?:\w+ ){0,2}(?:better|best|superior|preferred|the winner|rated (?:the )?highest)\b"
-        r"|\b(?:please )?(?:choose|prefer|select|pick|vote for) (?:this|my) (?:response|answer|solution|output)\b"
-        r"|\b(?:note|message|attention|instructions?)(?: to| for)?:? (?:the )?(?:judge|grader|evaluator)s?\b"
-        r"|\b(?:ignore|disregard) (?:all |any )?(?:the )?(?:previous|above|other|prior) (?:instructions?|responses?)\b"
-        r"|\bas (?:an? |the )(?:impartial |fair |expert )?(?:judge|grader|evaluator),? (?:you|i)\b"
-        r"|\b(?:assistant|response) [12ab] is (?:clearly |much |far )?(?:better|worse|superior|inferior)\b"
-    ),
-    "authority": re.compile(r"\A\W*(?:speaking )?as an? (?:\w+[ -]){0,2}(?:expert|professor|authority|specialist)\b"),
-    "hollow": re.compile(
-        r"\A\W*(?:thought process|reasoning|solution|answer|the answer is|analysis|step 1|解答?|かいせつ|respuesta"
-        r"|let(?:'s| me| us) (?:solve|think|work)(?: about| through)?(?: this| the| it)?(?: problem| question)?"
-        r"(?: out)?(?: step by step)?)?\W*\Z"
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,29 +34,13 @@ class Signs:
     openings: tuple[str, ...]
     """Empty where a response is."""
     steering: tuple[str, ...]
-    """The kind of steering; empty where there is none."""
+    """The kind of the first strong sign of steering; empty where there is none."""
 
 
 def opening_of(text: str) -> str:
     """The first words of a text, in lower case and without punctuation."""
     words = re.findall(r"[^\W_]+(?:'[^\W_]+)?", folded(text[:200]).casefold())
     return " ".join(words[:_WORDS])[:_LONGEST]
-
-
-def steering_of(text: str, grammar: Grammar | None = None) -> str:
-    """How a text speaks to its judge; empty where it does not.
-
-    Args:
-        text: a response as the judge would see it, before the guards.
-        grammar: of the judge's verdicts.
-    """
-    if not text.strip():
-        return ""
-    spoken = text if len(text) <= 2 * _SPOKEN else f"{text[:_SPOKEN]}\n{text[-_SPOKEN:]}"
-    if grammar is not None and any(mark.verdict is not None for mark in grammar.marks(spoken)):
-        return "verdict"
-    plain = " ".join(folded(spoken).replace("\u2019", "'").casefold().split())
-    return next((kind for kind, pattern in _PHRASES.items() if pattern.search(plain)), "")
 
 
 def signs_of(texts: Sequence[str], grammar: Grammar | None = None) -> Signs:

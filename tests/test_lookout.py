@@ -167,7 +167,10 @@ def test_a_policy_that_speaks_to_its_judge_and_wins_is_quoted(caplog):
     with RRMJudge(engine=ScriptedEngine(reply), num_generations=4, alarms=limits) as judge:
         for _ in range(4):
             judge(["Count."] * 32, [*played, "one", "two"] * 8)
-    assert any("alarm steering: rrm/steering is 0.5" in text and "('plea')" in text for text in told(caplog))
+    assert any(
+        "alarm steering: rrm/steering is 0.5" in text and "('instruction to the judge')" in text
+        for text in told(caplog)
+    )
 
 
 def test_rank_warns_and_stops(tmp_path):

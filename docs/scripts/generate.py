@@ -287,6 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "shapings": shapings,
     "metrics": lambda: metric_tables.metrics(table),
     "alarm-settings": lambda: settings_of(Alarms, "limit"),
+    "steering-kinds": lambda: metric_tables.steering_kinds(table),
     "alarm-advice": lambda: table(["alarm", "what to do"], [[f"`{kind}`", text] for kind, text in ADVICE.items()]),
     "layouts": lambda: listed(layouts, "prompt, chosen", ["columns", "known from"]),
     "rejects": rejections,

@@ -1,4 +1,4 @@
-"""The table of metrics, as `generate.py` puts it into metrics.md."""
+"""The tables of metrics and of signs of steering, as `generate.py` puts them into metrics.md."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 
 from rrm_plugin.metric_names import ADDING_UP, METRICS, Metric
+from rrm_plugin.steering import KINDS
 
-__all__ = ["metrics"]
+__all__ = ["metrics", "steering_kinds"]
 
 Table = Callable[[Sequence[str], Sequence[Sequence[str]]], str]
 
@@ -16,6 +17,12 @@ def metrics(table: Table) -> str:
     """Each metric, where it appears under which name, and what to make of it."""
     header = ["metric", "meaning", "OpenRLHF, verl", "Prometheus", "a bad value", "what to do"]
     return table(header, [_row(metric) for metric in METRICS])
+
+
+def steering_kinds(table: Table) -> str:
+    """Each kind of sign, whether it counts, and what it is."""
+    rows = [[name, "yes" if kind.strong else "no", kind.meaning] for name, kind in KINDS.items()]
+    return table(["sign", "counts", "what it is"], rows)
 
 
 def _row(metric: Metric) -> list[str]:

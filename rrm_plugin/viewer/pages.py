@@ -51,7 +51,7 @@ _TOLD = {
     "unscored": ("Unscored", "Responses without a score: no valid verdict was about them."),
     "steering": (
         "Speaks to the judge",
-        "Texts with verdict markup, instructions to the judge or praise of themselves.",
+        "Responses with a verdict, instructions to the judge or a claim to win.",
     ),
 }
 
