@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 
 from rrm_plugin import metrics
-from rrm_plugin.alarms import Watch
 from rrm_plugin.consistency import agreement, cycles, first_rate
-from rrm_plugin.openings import Openings, Signs
+from rrm_plugin.metrics.alarms import Watch
+from rrm_plugin.metrics.openings import Openings, Signs
 from rrm_plugin.reducers import Outcomes, reducer
 from rrm_plugin.schedules import schedule
 from rrm_plugin.types import Judgement, Match, Reason, Scores, Usage, Verdict

@@ -34,9 +34,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from rrm_plugin import ledger as ledger_module
-from rrm_plugin.group_numbers import numbers_of
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.ledger_numbers import put_numbers
+from rrm_plugin.metrics.groups import numbers_of
 from rrm_plugin.types import Group, Judgement, Match, Reason, Scores, Usage, Verdict
 from rrm_plugin.viewer.server import viewing
 

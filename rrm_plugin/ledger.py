@@ -33,8 +33,8 @@ from pathlib import Path
 from typing import Any
 
 from rrm_plugin.errors import LedgerError
-from rrm_plugin.group_numbers import numbers_of
 from rrm_plugin.ledger_numbers import NUMBERS_SCHEMA, put_numbers
+from rrm_plugin.metrics.groups import numbers_of
 from rrm_plugin.types import Group, Judgement, Scores, Usage
 
 __all__ = ["Ledger", "Record", "call_key"]

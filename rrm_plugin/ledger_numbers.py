@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 
 from rrm_plugin import consistency
 from rrm_plugin.errors import LedgerError
-from rrm_plugin.group_numbers import GroupNumbers, judgements_of, numbers_of
+from rrm_plugin.metrics.groups import GroupNumbers, judgements_of, numbers_of
 from rrm_plugin.types import Group, Judgement, Scores, Usage
 
 __all__ = ["COUNTED", "NUMBERS_SCHEMA", "fill_numbers", "put_numbers"]

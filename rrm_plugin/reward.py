@@ -22,8 +22,6 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from rrm_plugin import miniature
-from rrm_plugin.alarms import Alarms
-from rrm_plugin.alarms import alarms as resolve_alarms
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.engines import Engine, LimitedEngine, Sampling
@@ -32,20 +30,22 @@ from rrm_plugin.engines.budgets import Budget, Prices
 from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
-from rrm_plugin.lookout import Lookout
 from rrm_plugin.looks import Early
-from rrm_plugin.match_tables import MatchTables
+from rrm_plugin.metrics.alarms import Alarms
+from rrm_plugin.metrics.alarms import alarms as resolve_alarms
 from rrm_plugin.processes import Alone, ranks
 from rrm_plugin.prompts import JudgePrompt, load_prompt
 from rrm_plugin.reducers import Reducer
 from rrm_plugin.reducers import reducer as resolve_reducer
+from rrm_plugin.reporting.lookout import Lookout
+from rrm_plugin.reporting.match_tables import MatchTables
+from rrm_plugin.reporting.trainer_log import report
 from rrm_plugin.rows import Rows, Scored, ScoredRows, reward_rows, reward_rows_here, trainer_view
 from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
 from rrm_plugin.shaping import Shaping
 from rrm_plugin.shaping import shaping as resolve_shaping
 from rrm_plugin.tournament import SameAs, Tournament
-from rrm_plugin.trainer_log import report
 from rrm_plugin.types import Group, Judgement, Prompt, Reason, Response, Scores
 
 __all__ = ["AsyncReward", "RRMJudge"]

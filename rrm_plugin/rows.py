@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rrm_plugin.errors import GroupError, RRMError
-from rrm_plugin.match_tables import SampledMatch, sampled_matches
+from rrm_plugin.metrics.openings import Signs
 from rrm_plugin.notes import notes_of
-from rrm_plugin.openings import Signs
 from rrm_plugin.processes import Ranks
+from rrm_plugin.reporting.match_tables import SampledMatch, sampled_matches
 from rrm_plugin.types import Group, Judgement, Prompt, Response, Scores
 
 __all__ = ["Rows", "ScoredRows", "TrainerView", "group_size", "reward_rows", "reward_rows_here", "trainer_view"]

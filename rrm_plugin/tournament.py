@@ -20,7 +20,7 @@ from rrm_plugin import consistency
 from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.looks import Early, Looks, Shown, majority_of, together
-from rrm_plugin.openings import Signs, signs_of
+from rrm_plugin.metrics.openings import Signs, signs_of
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
 from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper

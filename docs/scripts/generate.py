@@ -27,13 +27,14 @@ import click
 import yaml
 from click.testing import CliRunner
 
-from rrm_plugin import RRMJudge, outcome_log, shaping, types
+from rrm_plugin import RRMJudge, shaping, types
 from rrm_plugin import reducers as reducing
-from rrm_plugin.alarms import ADVICE, Alarms
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.cohorts import Gate
 from rrm_plugin.evaluation import answers, recorded, scores
+from rrm_plugin.metrics.alarms import ADVICE, Alarms
 from rrm_plugin.prompts import PRESETS
+from rrm_plugin.reporting import outcomes
 from rrm_plugin.schedules import schedule
 from rrm_plugin.service import ServiceClient, ServiceSettings, counters, problems
 from rrm_plugin.training import JudgeTrainingReward, RewardRule, batches, layouts, ordering, questions
@@ -302,7 +303,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ["reason", "what it means"],
         [[f"`{answers.AnswerReason[name].value}`", text] for name, text in _attribute_docs(answers.AnswerReason)],
     ),
-    "outcome-log": lambda: listed(outcome_log, "rrm_", ["number", "meaning"]),
+    "outcome-log": lambda: listed(outcomes, "rrm_", ["number", "meaning"]),
     "gate-settings": lambda: settings_of(Gate),
     "http-options": _engine("HttpEngine"),
     "transformers-options": _engine("TransformersEngine"),

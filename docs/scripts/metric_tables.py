@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from rrm_plugin.metric_names import ADDING_UP, METRICS, Metric
-from rrm_plugin.steering import KINDS
+from rrm_plugin.metrics.names import ADDING_UP, METRICS, Metric
+from rrm_plugin.metrics.steering import KINDS
 
 __all__ = ["metrics", "steering_kinds"]
 

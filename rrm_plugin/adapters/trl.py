@@ -17,9 +17,9 @@ from typing import Any
 
 from rrm_plugin.errors import GroupError
 from rrm_plugin.reducers import majority
+from rrm_plugin.reporting.trainer_log import warn_of_unscored
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.schedules import round_robin
-from rrm_plugin.trainer_log import warn_of_unscored
 from rrm_plugin.types import Group, Prompt, Response, Scores
 
 __all__ = ["OnlineDPOReward", "PairwiseJudge", "RankJudge"]

@@ -17,9 +17,9 @@ from rrm_plugin.cohorts._cohort import Cohort
 from rrm_plugin.cohorts._members import Closing, Member, Outcome, late_outcome, nothing
 from rrm_plugin.cohorts._starting import answering
 from rrm_plugin.errors import ConfigError, GateError, GateFullError, GroupError
+from rrm_plugin.reporting.trainer_log import warn_of_unscored
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.schedules import schedule
-from rrm_plugin.trainer_log import warn_of_unscored
 from rrm_plugin.types import Group, Scores
 
 __all__ = ["Gate"]
@@ -47,7 +47,7 @@ class Gate:
         capacity: most members in groups that are not judged yet; more are refused.
         start_within: seconds that `ready` waits for the judge's server; 0 does not look.
         remember: closed groups that are kept to answer repeats and late members; only numbers are kept of them.
-        on_judged: told the metrics of each group that was judged, by the names of `metric_names.py`.
+        on_judged: told the metrics of each group that was judged, by the names of `metrics/names.py`.
 
     Raises:
         ConfigError: a setting cannot work.

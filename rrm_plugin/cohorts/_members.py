@@ -67,7 +67,7 @@ class Outcome:
     repeated: bool = False
     """Whether the same member had been there before."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of the group, by the names of `metric_names.py`."""
+    """Of the group, by the names of `metrics/names.py`."""
     error: str | None = None
     """What went wrong with the group as a whole."""
 

@@ -1,6 +1,6 @@
 """What Prometheus reads of a service. Needs prometheus-client, which the extra "service" brings.
 
-The metrics of groups have the names of `metric_names.py` with `_` for `/`. Those that add up are counters; the others
+The metrics of groups have the names of `metrics/names.py` with `_` for `/`. Those that add up are counters; the others
 are summaries over the groups and pairs judged, so that `rate(rrm_spread_sum[5m]) / rate(rrm_spread_count[5m])`
 is their mean over the last five minutes. Those of one process are `process_*`.
 
@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, Summary, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from rrm_plugin.metric_names import ADDING_UP, named
+from rrm_plugin.metrics.names import ADDING_UP, named
 from rrm_plugin.types import Reason
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Counters:
         self._requests.labels(path, str(status)).observe(seconds)
 
     def judged(self, found: Mapping[str, float]) -> None:
-        """A group or pair was judged, with these metrics by the names of `metric_names.py`."""
+        """A group or pair was judged, with these metrics by the names of `metrics/names.py`."""
         known = {metric.removeprefix(f"{self._name}/"): value for metric, value in found.items()}
         for metric, value in known.items():
             if metric == "alarms":

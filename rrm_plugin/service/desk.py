@@ -19,12 +19,12 @@ from rrm_plugin.adapters.openrlhf.endpoint import get_reward
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.engines import LimitedEngine, Reply, Sampling
 from rrm_plugin.errors import EngineError, GroupError, LedgerError
-from rrm_plugin.lookout import Lookout
+from rrm_plugin.reporting.lookout import Lookout
+from rrm_plugin.reporting.trainer_log import warn_of_unscored
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.service.chats import Chats
 from rrm_plugin.service.problems import silence
 from rrm_plugin.service.settings import ServiceSettings
-from rrm_plugin.trainer_log import warn_of_unscored
 from rrm_plugin.types import Group, Judgement, Message, Prompt, Response, Scores, Usage
 
 __all__ = ["Desk", "Health", "package_version"]

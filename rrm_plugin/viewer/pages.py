@@ -18,10 +18,10 @@ from urllib.parse import urlencode
 import jinja2
 import jinja2.utils
 
-from rrm_plugin.alarms import standing_after
+from rrm_plugin.metrics.alarms import standing_after
+from rrm_plugin.metrics.steering import signs
 from rrm_plugin.prompts import prompt_text
 from rrm_plugin.prompts.guards import clean
-from rrm_plugin.steering import signs
 from rrm_plugin.verdicts import split_thinking
 from rrm_plugin.viewer.differences import compare
 from rrm_plugin.viewer.played import Tournament, label

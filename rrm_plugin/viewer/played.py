@@ -12,8 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rrm_plugin.metrics.steering import Sign, signs
 from rrm_plugin.prompts import response_text
-from rrm_plugin.steering import Sign, signs
 from rrm_plugin.verdicts import split_thinking
 from rrm_plugin.viewer.reading import StoredGroup, StoredMatch
 

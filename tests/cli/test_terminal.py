@@ -169,7 +169,7 @@ def test_progress_in_a_log_file_is_lines_of_text(words, groups):
 def test_a_warning_goes_above_the_bar(groups):
     _, lines = in_terminal(RUNS["rank"], groups)
     warned = [line for line in lines if "alarm length_correlation" in line]
-    assert len(warned) == 1 and warned[0].startswith("WARNING rrm_plugin.lookout: rrm: alarm")
+    assert len(warned) == 1 and warned[0].startswith("WARNING rrm_plugin.reporting.lookout: rrm: alarm")
 
 
 def test_a_narrow_terminal_loses_parts_of_the_note_and_no_half_words(groups):

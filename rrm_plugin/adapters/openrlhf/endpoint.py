@@ -23,7 +23,7 @@ from typing import Any
 from rrm_plugin.adapters.openrlhf.texts import asked, ended_turn, reply_of
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.errors import ConfigError, GateError, GateFullError, GroupError
-from rrm_plugin.outcome_log import numbers_of
+from rrm_plugin.reporting.outcomes import numbers_of
 
 __all__ = ["PATIENCE", "Request", "get_reward", "parse_request", "reply"]
 

@@ -23,7 +23,7 @@ from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.errors import AlarmError, ConfigError
-from rrm_plugin.outcome_log import numbers_of
+from rrm_plugin.reporting.outcomes import numbers_of
 from rrm_plugin.reward import RRMJudge
 
 __all__ = ["GroupReward", "configured_gate"]

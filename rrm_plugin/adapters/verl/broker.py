@@ -19,7 +19,7 @@ from rrm_plugin.adapters.verl.settings import PolicySettings
 from rrm_plugin.adapters.verl.validation import ValidationPrompts
 from rrm_plugin.cohorts import Gate, Outcome
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.outcome_log import numbers_of
+from rrm_plugin.reporting.outcomes import numbers_of
 from rrm_plugin.reward import RRMJudge
 
 __all__ = ["Answer", "Broker", "answer_of"]

@@ -61,7 +61,7 @@ class RRMRewardManager(RewardManagerBase):
             data: its outputs, of which the last one is rewarded.
 
         Returns:
-            `reward_score`, and `reward_extra_info` with the same numbers every time (`outcome_log.py`).
+            `reward_score`, and `reward_extra_info` with the same numbers every time (`reporting/outcomes.py`).
 
         Raises:
             ConfigError: verl passed no prompt, or a setting of the judge cannot work.

@@ -12,11 +12,11 @@ import pytest
 from click.testing import CliRunner
 
 from rrm_plugin import ConfigError, RRMJudge
-from rrm_plugin.alarms import Alarms
 from rrm_plugin.cli import main as rrm
 from rrm_plugin.cohorts import Gate, Member
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import AlarmError
+from rrm_plugin.metrics.alarms import Alarms
 from tests.test_rows import on_ranks
 
 QUICK = {"steps": 3, "groups": 6}

@@ -1,7 +1,7 @@
 """One lookout for a run: makes the metrics of what was judged, raises alarms in the log, and stops what can be stopped.
 
 Whoever judges tells it: a trainer's reward each batch, a gate each group, `rrm rank` and a service likewise. Left out:
-when something is an alarm (`alarms.py`), and how a host is ended by an error, which is the host's.
+when something is an alarm (`metrics/alarms.py`), and how a host is ended by an error, which is the host's.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import logging
 from collections.abc import Sequence
 
 from rrm_plugin import metrics
-from rrm_plugin.alarms import Alarms, Watch
 from rrm_plugin.errors import AlarmError
-from rrm_plugin.openings import Openings, Signs
+from rrm_plugin.metrics.alarms import Alarms, Watch
+from rrm_plugin.metrics.openings import Openings, Signs
 from rrm_plugin.types import Scores
 
 __all__ = ["Lookout"]

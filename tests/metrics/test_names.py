@@ -8,8 +8,8 @@ import pytest
 
 from rrm_plugin import RRMJudge
 from rrm_plugin.engines import ScriptedEngine
-from rrm_plugin.metric_names import ADDING_UP, METRICS, named
-from rrm_plugin.outcome_log import numbers_of
+from rrm_plugin.metrics.names import ADDING_UP, METRICS, named
+from rrm_plugin.reporting.outcomes import numbers_of
 
 OF_HOSTS_ALONE = {"failed", "missing"}
 """What a host that rewards one response at a time is told, and a batch has no need of."""

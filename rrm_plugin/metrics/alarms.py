@@ -9,7 +9,7 @@
     opening              one way to begin a response takes over, and wins
     steering             responses speak to the judge, and do not lose by it
 
-A `Watch` is told the metrics of one step after the other, by the names of `metric_names.py`, and nothing else: those of
+A `Watch` is told the metrics of one step after the other, by the names of `names.py`, and nothing else: those of
 a trainer's log or of a ledger, as they are written or years later. One step of a few groups says little, so the mean of
 a window of steps is compared with the limit, and has to lie beyond it by twice its standard error. An alarm is raised
 once, stands until the mean is back, and can then be raised again. Left out: logging, and stopping anything.
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.openings import GROUPS
+from rrm_plugin.metrics.openings import GROUPS
 
 __all__ = ["ADVICE", "Alarm", "Alarms", "Watch", "alarms", "standing_after"]
 

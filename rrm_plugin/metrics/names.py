@@ -5,10 +5,10 @@ The judge's `name` stands before each, `rrm` unless it has another, so that two 
     rrm/verdict_rate     of a batch, a step or a group: TRL's log and trackers, the broker's log under verl, a ledger
     rrm_no_verdict       of one response, for hosts that show means over a batch and want every number with each: there
                          0 stands where nothing was measured, and metrics for which that would be a bad sign are turned
-                         round (`outcome_log.py`)
+                         round (`reporting/outcomes.py`)
     rrm_verdict_rate     of a service, in Prometheus: counters of what adds up, summaries of the rest
 
-Left out: how they are computed (`metrics.py`), and when they are an alarm (`alarms.py`).
+Left out: how they are computed (`batch.py`), and when they are an alarm (`alarms.py`).
 """
 
 from __future__ import annotations

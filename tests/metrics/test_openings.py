@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rrm_plugin.openings import GROUPS, Openings, Signs, opening_of, signs_of
+from rrm_plugin.metrics.openings import GROUPS, Openings, Signs, opening_of, signs_of
 
 
 @pytest.mark.parametrize(

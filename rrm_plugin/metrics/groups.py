@@ -9,7 +9,7 @@ something cannot be told the number is None, never 0.
                          of scores; 1: the last beat the first
     steering             responses that speak to their judge (`steering.py`)
 
-The others are those of `metrics.py`. Left out: means over groups.
+The others are those of `batch.py`. Left out: means over groups.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 
 from rrm_plugin import consistency
-from rrm_plugin.metrics import length_correlation
+from rrm_plugin.metrics.batch import length_correlation
+from rrm_plugin.metrics.steering import steering_of
 from rrm_plugin.prompts import prompt_text, response_text
-from rrm_plugin.steering import steering_of
 from rrm_plugin.types import Group, Judgement, Match, Reason, Scores, Usage, Verdict
 
 __all__ = ["GroupNumbers", "judgements_of", "numbers_of"]

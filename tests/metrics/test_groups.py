@@ -13,9 +13,9 @@ from rrm_plugin import Group, RRMJudge
 from rrm_plugin.cohorts import Gate, Member
 from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import LedgerError
-from rrm_plugin.group_numbers import numbers_of
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.ledger_numbers import COUNTED, fill_numbers
+from rrm_plugin.metrics.groups import numbers_of
 from rrm_plugin.types import Judgement, Match, Reason, Scores, Verdict
 
 FIRST, SECOND, TIE = Verdict.FIRST, Verdict.SECOND, Verdict.TIE

@@ -13,7 +13,7 @@ import pytest
 
 from rrm_plugin import Group, RRMJudge
 from rrm_plugin.engines import ScriptedEngine
-from rrm_plugin.match_tables import MatchTables, sampled_matches
+from rrm_plugin.reporting.match_tables import MatchTables, sampled_matches
 from tests.house.source import ROOT
 from tests.tiny import save_tiny_model
 

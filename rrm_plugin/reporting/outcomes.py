@@ -16,7 +16,7 @@ there is nothing to measure each of these is 0, and `rrm` is the judge's `name`:
     rrm_length_correlation    correlation of score with length in its group
     rrm_alarms                alarms that stood when it was judged
 
-Left out: a whole batch at a time, which `metrics.py` does.
+Left out: a whole batch at a time, which `metrics/batch.py` does.
 """
 
 from __future__ import annotations

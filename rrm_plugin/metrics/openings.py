@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rrm_plugin.metrics.steering import steering_of
 from rrm_plugin.prompts.guards import folded
-from rrm_plugin.steering import steering_of
 from rrm_plugin.verdicts.grammars import Grammar
 
 __all__ = ["GROUPS", "Openings", "Signs", "opening_of", "signs_of"]

@@ -1,4 +1,4 @@
-"""What a batch of scores says about the judge, as numbers for a trainer's log, by the names of `metric_names.py`.
+"""What a batch of scores says about the judge, as numbers for a trainer's log, by the names of `metrics/names.py`.
 
 A metric without data (no pair seen in both orders, say) is left out rather than invented.
 """

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from rrm_plugin.steering import KINDS, MOST, signs, steering_of
+from rrm_plugin.metrics.steering import KINDS, MOST, signs, steering_of
 from rrm_plugin.verdicts import grammar
 
 

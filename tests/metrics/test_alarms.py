@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rrm_plugin.alarms import ADVICE, Alarms, Watch, alarms, standing_after
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.metric_names import named
+from rrm_plugin.metrics.alarms import ADVICE, Alarms, Watch, alarms, standing_after
+from rrm_plugin.metrics.names import named
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 WELL = {
     "verdict_rate": 0.95,
     "unscored": 0.01,
