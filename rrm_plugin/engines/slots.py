@@ -8,6 +8,7 @@ server still has that reply in its cache, and a group waits for it. No sockets h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 
 __all__ = ["Slots"]
@@ -59,7 +60,9 @@ class Slots:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
-                queue.remove(place)
+                # Unless a place was given back meanwhile, before this caller could go: then it is out already.
+                with contextlib.suppress(ValueError):
+                    queue.remove(place)
             else:
                 # It was handed over at the moment at which the caller was cancelled.
                 self.give()

@@ -108,6 +108,21 @@ async def test_a_place_is_not_lost_with_a_caller_who_was_just_given_it():
 
 
 @played
+async def test_a_caller_cancelled_as_a_place_comes_back_is_cancelled_and_nothing_else():
+    slots = Slots(1)
+    await slots.take()
+    waiting = [asyncio.create_task(slots.take()) for _ in range(2)]
+    await settled()
+    waiting[0].cancel()
+    # Before the cancelled caller could run.
+    slots.give()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting[0]
+    await waiting[1]
+    assert slots.taken == 1 and not slots.short
+
+
+@played
 async def test_more_places_are_taken_at_once_and_fewer_as_they_come_back():
     callers = Callers(Slots(1))
     for name in "abcd":
