@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -39,14 +40,32 @@ _HEADERS = {
 }
 
 
+class _Number(Convertor[int]):
+    """A number of a group or match: of no more digits than Python and SQLite take."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("number", _Number())
+
+
 def application(pages: Pages) -> Starlette:
     """The web application over one ledger."""
     return Starlette(
         routes=[
             Route("/", _page("overview.html", lambda _: pages.overview(), pages)),
             Route("/groups", _page("groups.html", lambda asked: _groups(pages, asked), pages)),
-            Route("/group/{id:int}", _page("group.html", lambda asked: _group(pages, asked), pages)),
-            Route("/group/{id:int}/match/{number:int}", _page("match.html", lambda asked: _match(pages, asked), pages)),
+            Route("/group/{id:number}", _page("group.html", lambda asked: _group(pages, asked), pages)),
+            Route(
+                "/group/{id:number}/match/{number:number}",
+                _page("match.html", lambda asked: _match(pages, asked), pages),
+            ),
             Route("/search", _page("search.html", lambda asked: _search(pages, asked), pages)),
             Route("/live", lambda _: _live(pages)),
             Mount("/static", StaticFiles(directory=FOLDER / "static")),
@@ -87,12 +106,12 @@ def _groups(pages: Pages, request: Request) -> Mapping[str, Any]:
 
 
 def _group(pages: Pages, request: Request) -> Mapping[str, Any] | None:
-    return pages.group(_fitting(request.path_params["id"]), _listing(request))
+    return pages.group(request.path_params["id"], _listing(request))
 
 
 def _match(pages: Pages, request: Request) -> Mapping[str, Any] | None:
     id, number = request.path_params["id"], request.path_params["number"]
-    return pages.match(_fitting(id), number, _listing(request))
+    return pages.match(id, number, _listing(request))
 
 
 def _search(pages: Pages, request: Request) -> Mapping[str, Any]:
@@ -129,7 +148,3 @@ def _whole(text: str | None) -> int | None:
     if text is None or not text.isascii() or not text.removeprefix("-").isdigit() or len(text) > 18:
         return None
     return int(text)
-
-
-def _fitting(number: int) -> int:
-    return number if number < 2**62 else 0

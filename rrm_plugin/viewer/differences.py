@@ -79,10 +79,8 @@ def _words(before: str, after: str, left: list[Piece], right: list[Piece]) -> No
 def _joined(pieces: Sequence[Piece]) -> list[Piece]:
     """Neighbours of a kind as one, and a blank between two marks marked as well: longer stretches read better."""
     joined: list[Piece] = []
-    for index, piece in enumerate(pieces):
-        if not piece.text:
-            continue
-        behind = next((other for other in pieces[index + 1 :] if other.text), None)
+    kept = [piece for piece in pieces if piece.text]
+    for piece, behind in zip(kept, [*kept[1:], None], strict=False):
         blank = piece.text.isspace() and "\n" not in piece.text
         bridge = blank and bool(joined) and joined[-1].differs and behind is not None and behind.differs
         differs = piece.differs or bridge

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rrm_plugin.errors import ConfigError
 from rrm_plugin.viewer.pages import ALL, FOLDER, Markup, Pages, environment
 from rrm_plugin.viewer.reading import SHOWN, LedgerReader, Listing
 from rrm_plugin.viewer.summary import Summary
@@ -76,9 +77,11 @@ def export(
 
     Raises:
         LedgerError: there is no such ledger.
+        ConfigError: the target is the ledger.
         OSError: the target cannot be written.
     """
     reader = LedgerReader(ledger, on_counted)
+    _refuse(reader.path, Path(target))
     chosen = _chosen(reader, groups)
     links = _FileLinks(set(chosen))
     pages = Pages(reader, Summary(reader), links)
@@ -117,6 +120,15 @@ def export(
     partial.write_text(html, encoding="utf-8", errors="replace")
     os.replace(partial, target)
     return Exported(groups=taken, of=of)
+
+
+def _refuse(ledger: Path, target: Path) -> None:
+    """Checks that a run's record is not replaced by a page about it."""
+    for ending in ("", "-wal", "-shm"):
+        # SQLite keeps what is not yet in the file in two others beside it.
+        own = Path(f"{ledger}{ending}")
+        if own.exists() and target.exists() and own.samefile(target):
+            raise ConfigError(f"{target} is a file of the ledger: name another one for the page")
 
 
 def _chosen(reader: LedgerReader, most: int) -> list[int]:

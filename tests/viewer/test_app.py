@@ -198,6 +198,8 @@ def test_a_search_finds_and_marks(url):
         "/group/999",
         "/group/0",
         "/group/99999999999999999999999",
+        "/group/" + "9" * 5000,
+        "/group/1/match/" + "9" * 5000,
         "/group/1/match/0",
         "/group/1/match/999",
         "/nowhere",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+import shutil
 import sys
 
 import pytest
@@ -73,3 +74,14 @@ def test_a_ledger_that_is_not_there_is_a_plain_error(arguments, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(rrm, ["view", *arguments])
     assert result.exit_code == 1 and "there is no ledger" in result.output and not list(tmp_path.iterdir())
+
+
+def test_the_ledger_is_not_replaced_by_its_page(mixed, tmp_path):
+    ledger, other = tmp_path / "judge.db", tmp_path / "other.html"
+    shutil.copy(mixed, ledger)
+    other.symlink_to(ledger)
+    before = ledger.read_bytes()
+    for target in (ledger, other):
+        result = CliRunner().invoke(rrm, ["view", str(ledger), "--export", str(target)])
+        assert result.exit_code == 1 and "is a file of the ledger: name another one" in result.output
+    assert ledger.read_bytes() == before and other.is_symlink()
