@@ -395,7 +395,7 @@ class HttpEngine:
         elif failure.at_fault:
             servers.failed(server, began)
         if failure.error.retryable:
-            servers.unanswered(server, failure, began)
+            servers.unanswered(server, failure, began, trouble)
             self._tell_of_silence(client, failure)
 
     def _tell_of_silence(self, client: _Client, failure: Failure) -> None:

@@ -70,6 +70,9 @@ class Patience:
         if since is None or last is None or not self.retry_for:
             return None
         now, (failure, at) = servers.clock(), last
+        if not servers.several and _may_be_of_the_request(failure):
+            # Only one call has met it: what comes after that one is asked for before it is given up.
+            return None
         return failure if now - since >= self.limit(failure, servers) and now - at < _FRESH else None
 
 
@@ -103,7 +106,7 @@ class Trouble:
     def note(self, failure: Failure) -> None:
         """Another attempt failed."""
         self.attempts += 1
-        self._own += failure.status is not None and failure.status not in _PASSING
+        self._own += _may_be_of_the_request(failure)
 
     def pause(self, server: Server, failure: Failure, draw: random.Random) -> float | None:
         """Seconds until the next attempt, none where another server is ready for it; None where there is no next one.
@@ -138,3 +141,8 @@ class Trouble:
     def _is_its_own(self) -> bool:
         answered_at = self._servers.answered_at
         return self._own >= _OWN_ATTEMPTS and answered_at is not None and answered_at > self._failed_at
+
+
+def _may_be_of_the_request(failure: Failure) -> bool:
+    """Whether another request may be answered where this one was not."""
+    return failure.status is not None and failure.status not in _PASSING

@@ -113,6 +113,9 @@ class Servers:
         """Since when none of them has given a good answer; None where one may."""
         self.given_up = False
         """Whether calls have been given up in this silence."""
+        self.several = False
+        """Whether more than one call has met this silence."""
+        self._met_by: object = None
         self._same_until = -math.inf
         self.last_failure: tuple[Failure, float] | None = None
         """What the last failed attempt met, and when."""
@@ -163,11 +166,11 @@ class Servers:
         """The server is well."""
         server.failures = 0
         server.aside_until = 0.0
-        server.failing_since = self.silent_since = None
-        self.given_up = False
+        server.failing_since = self.silent_since = self._met_by = None
+        self.given_up = self.several = False
         self.answered_at = self.clock()
 
-    def unanswered(self, server: Server, failure: Failure, began: float) -> None:
+    def unanswered(self, server: Server, failure: Failure, began: float, call: object = None) -> None:
         """The server gave no good answer, for reasons that may pass.
 
         A failure long after the one before begins another silence: meanwhile nobody asked, or long calls were under way
@@ -175,13 +178,17 @@ class Servers:
 
         Args:
             began: when the attempt did, all of which a timeout was silence.
+            call: whose attempt it was; one call alone may itself be the trouble.
         """
         now = self.clock()
         self.last_failure = failure, now
         if not self.given_up and (began if failure.error.reason is Reason.TIMEOUT else now) > self._same_until:
-            self.silent_since = None
+            self.silent_since = self._met_by = None
+            self.several = False
             for each in self.all:
                 each.failing_since = None
+        self.several |= self._met_by is not None and call is not self._met_by
+        self._met_by = self._met_by or call
         if server.failing_since is None:
             server.failing_since = now
             begun = [each.failing_since for each in self.all if each.failing_since is not None]

@@ -303,6 +303,21 @@ def test_a_request_that_fails_while_others_are_answered_has_a_few_attempts():
     hastily(play)
 
 
+def test_a_request_that_failed_alone_takes_no_other_calls_with_it():
+    async def play() -> None:
+        server = Played()
+        judge = playing(server)
+        await called(judge, 1)
+        server.trouble = ((now(), 1e9, answered(500)),)
+        assert await called(judge, 1) == {"EngineError": 1}
+        server.trouble = ()
+        # At once, while its failure is fresh.
+        assert await called(judge, 100) == {"A": 100}
+        await judge.close()
+
+    hastily(play)
+
+
 def test_a_call_ends_with_its_own_timeout():
     async def play() -> None:
         judge = playing(Played((3.0, 1e9, lost())), timeout=20.0)
