@@ -164,13 +164,21 @@ class Folder:
         Raises:
             OSError: a part is missing, or the file cannot be written.
         """
+        try:
+            self._join(file)
+        except OSError:
+            # Another run may have put it together, and removed the parts, meanwhile.
+            if not self._exists(self._path(file.name)):
+                raise
+        self.remove_parts(file)
+
+    def _join(self, file: File) -> None:
         before = 0
         with self.writing(file.name) as write:
             for part, tally in zip(file.parts, self.tallies(file.parts), strict=True):
                 for row in self._read(self.target(part)).splitlines():
                     write(json_line(_moved(json.loads(row), before)))
                 before += tally.lines
-        self.remove_parts(file)
 
     def remove_parts(self, file: File) -> None:
         """Removes the parts of a file that is whole."""

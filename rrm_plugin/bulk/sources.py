@@ -46,6 +46,10 @@ class File:
     cuts: tuple[tuple[int, int | None], ...] = ((0, None),)
     """Where its parts begin and end: in bytes of JSON Lines, in row groups of Parquet. None is the end of the file."""
 
+    def __str__(self) -> str:
+        """For a person."""
+        return self.path
+
     @property
     def state(self) -> tuple[int, str]:
         """What tells a changed file; it may be moved."""
@@ -111,9 +115,9 @@ def find_files(places: Sequence[str], *, but: str, part_size: int, known: Mappin
         ConfigError: there are none, two would be written to one output, or one cannot be read.
     """
     found: dict[str, File] = {}
-    own = f"{locate(but)[1]}/"
+    own = _real(*locate(but)) + "/"
     for file in (each for place in places for each in _files_at(place)):
-        if file.path.startswith(own):
+        if _real(locate(file.place)[0], file.path).startswith(own):
             continue
         other = found.setdefault(file.name, file)
         if other.path != file.path:
@@ -150,6 +154,11 @@ class PartReader:
             self.lines += 1
             if not isinstance(row, str) or row.strip():
                 yield self.lines, row
+
+
+def _real(system: Any, path: str) -> str:
+    """A path without symbolic links, by which one folder may have several."""
+    return os.path.realpath(path) if system.type_name == "local" else path
 
 
 def _by_fsspec(place: str) -> tuple[Any, str]:

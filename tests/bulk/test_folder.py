@@ -77,6 +77,15 @@ def test_a_part_that_is_missing_joins_nothing(folder):
     assert FILE.name not in folder.names()
 
 
+def test_a_file_that_another_run_has_joined_is_done(folder):
+    for part in FILE.parts:
+        folder.keep_tally(part, PartTally(lines=1))
+    with folder.writing(FILE.name) as write:
+        write(b"whole")
+    folder.join(FILE)
+    assert folder._read(FILE.name) == b"whole"
+
+
 def test_a_file_of_one_part_is_written_to_its_place(folder):
     whole = File(place="/", path="/data/b.jsonl", name="b.jsonl", size=3, modified="1")
     assert folder.target(Part(file=whole, index=0)) == "b.jsonl"

@@ -139,6 +139,16 @@ def test_the_output_is_no_input(tmp_path):
     assert [file.name for file in files] == ["a.jsonl"]
 
 
+def test_the_output_is_no_input_by_another_way_either(tmp_path):
+    (tmp_path / "data/out").mkdir(parents=True)
+    for name in ("a.jsonl", "out/a.jsonl"):
+        (tmp_path / "data" / name).write_text("{}\n")
+    (tmp_path / "way").symlink_to(tmp_path / "data")
+    for place, out in (("way", "data/out"), ("data", "way/out")):
+        files = find_files([str(tmp_path / place)], but=str(tmp_path / out), part_size=10, known={})
+        assert [file.name for file in files] == ["a.jsonl"]
+
+
 def test_what_cannot_be_found_is_said(tmp_path):
     with pytest.raises(ConfigError, match="there is nothing at"):
         found(tmp_path / "nowhere.jsonl")
