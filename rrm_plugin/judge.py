@@ -15,7 +15,7 @@ from typing import Any
 
 from rrm_plugin import verdicts
 from rrm_plugin.engines.base import Engine, Reply, Sampling
-from rrm_plugin.errors import ConfigError, EngineError, LedgerError
+from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineError, LedgerError
 from rrm_plugin.ledger import Ledger, Record, call_key
 from rrm_plugin.prompts import Guarded, JudgePrompt
 from rrm_plugin.types import Judgement, Match, Message, Reason, Usage
@@ -120,6 +120,9 @@ class PairJudge:
         brief = dataclasses.replace(self.sampling, temperature=0.0, max_tokens=FORCED_VERDICT_TOKENS)
         try:
             rest = await self.engine.resume(messages, reply.text + closing, brief)
+        except BudgetSpentError as error:
+            # The judge was not cut off by its tokens alone; whoever stops where the budget is spent has to see it.
+            return dataclasses.replace(cut, reason=error.reason, detail=str(error)), reply, False
         except Exception as error:
             logger.debug("no verdict could be forced: %s", error)
             return cut, reply, False

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import Guarded
-from rrm_plugin.types import Judgement, Match, Usage, Verdict
+from rrm_plugin.types import Judgement, Match, Reason, Usage, Verdict
 
 __all__ = ["Early", "Looks", "Shown", "majority_of", "together"]
 
@@ -91,8 +91,10 @@ class Looks:
 
     async def _looked_again(self, query: Guarded, shown: Shown, look: Judgement) -> Judgement:
         judgement = await self._voted(self.judge, query, *shown)
-        if judgement.reason is not None and judgement.reason.of_engine:
-            # The engine failed this time; what the short look found still stands.
+        reason = judgement.reason
+        if reason is not None and reason.of_engine and reason is not Reason.OVER_BUDGET:
+            # The engine failed this time; what the short look found still stands. A second look that the budget
+            # refused does not fail: scores of first looks alone would be those of another judge.
             return look
         first, *others = judgement.ballots
         # The first look was paid for too, and its cost has to stand somewhere.

@@ -165,6 +165,28 @@ def test_a_forced_verdict_is_two_calls_and_costs_both():
             judge.compare("Second?", "one", "two")
 
 
+@pytest.mark.parametrize("calls", [1, 2, 3, 4, 5, 6])
+@pytest.mark.parametrize("over_budget", ["stop", "unscored"])
+@pytest.mark.parametrize("way", ["forced", "second look", "votes"])
+def test_no_score_is_made_of_what_the_budget_left_of_a_match(way, over_budget, calls):
+    def reply(messages):
+        text = "<think>so" if way == "forced" else r"\boxed{Assistant 1}"
+        return Reply(text=text, finished=way != "forced", prompt_tokens=10, completion_tokens=5, seconds=0.0)
+
+    more = {"second look": {"first_tokens": 100}, "votes": {"votes": 3}}.get(way, {})
+    engine = ScriptedEngine(reply, resume=lambda messages, text: "1}")
+    with RRMJudge(engine=engine, budget={"calls": calls}, over_budget=over_budget, **more) as judge:
+        if calls >= 4:
+            scores = judge.score("First?", ["one", "two"])
+            assert (scores.calls, scores.failures, scores.values) == (4, {}, [0.0, 0.0])
+        elif over_budget == "stop":
+            with pytest.raises(BudgetSpentError, match=f"budget of {calls} judge calls is spent"):
+                judge.score("First?", ["one", "two"])
+        else:
+            scores = judge.score("First?", ["one", "two"])
+            assert scores.calls == calls and set(scores.failures) == {"over_budget"}
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
