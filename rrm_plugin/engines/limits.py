@@ -15,6 +15,7 @@ import asyncio
 import dataclasses
 import logging
 import time
+import weakref
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -60,6 +61,21 @@ class Tally:
         return self.prompt_tokens + self.completion_tokens
 
 
+class _Locks:
+    """Locks by name, each for one event loop: judges that share an engine, or one that was closed, have others."""
+
+    def __init__(self) -> None:
+        self._held: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]]
+        self._held = weakref.WeakKeyDictionary()
+
+    def here(self, name: str) -> asyncio.Lock:
+        """Of the running loop."""
+        return self._held.setdefault(asyncio.get_running_loop(), {}).setdefault(name, asyncio.Lock())
+
+    def __reduce__(self) -> tuple[type[_Locks], tuple[()]]:
+        return (_Locks, ())
+
+
 class LimitedEngine:
     """An engine that hands calls on to another one, until the budget is used up and no faster than it may.
 
@@ -99,11 +115,10 @@ class LimitedEngine:
         """What others spent, and earlier runs; None while that was not looked up."""
         self._noted = Usage()
         """What of the own calls is in the ledger."""
-        self._turn: asyncio.Lock | None = None
         self._next = 0.0
         self._lease = lease
         self._leased = 0
-        self._leasing: asyncio.Lock | None = None
+        self._locks = _Locks()
 
     @classmethod
     def around(cls, engine: Engine, *, ledger: Ledger | None, calls_per_minute: float | None) -> LimitedEngine:
@@ -117,9 +132,11 @@ class LimitedEngine:
         return f"LimitedEngine({self.engine!r}, budget={self.budget}, prices={self.prices})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What a copy spends from now on is its own; what was spent so far it finds in the ledger.
-        fresh = {} if self._ledger is None else {"tally": Tally(), "_elsewhere": None, "_noted": Usage()}
-        return {**self.__dict__, **fresh, "_turn": None, "_next": 0.0, "_leased": 0, "_leasing": None}
+        # What a copy spends from now on is its own; what was spent so far it finds in the ledger. Calls under way are
+        # not the copy's.
+        tally = dataclasses.replace(self.tally, under_way=0, waiting=0, failures=self.tally.failures.copy())
+        fresh = {"tally": tally} if self._ledger is None else {"tally": Tally(), "_elsewhere": None, "_noted": Usage()}
+        return {**self.__dict__, **fresh, "_next": 0.0, "_leased": 0, "_locks": _Locks()}
 
     def __getattr__(self, name: str) -> Any:
         # What else an engine has (`probe`) is that of the one which answers.
@@ -229,9 +246,7 @@ class LimitedEngine:
             raise BudgetSpentError(spent)
 
     async def _take(self, lease: Lease) -> None:
-        if self._leasing is None:
-            self._leasing = asyncio.Lock()
-        async with self._leasing:
+        async with self._locks.here("lease"):
             self._leased = self._leased or await lease(_LEASED_AT_A_TIME)
             if not self._leased:
                 self.tally.failures[Reason.OVER_BUDGET.value] += 1
@@ -243,13 +258,13 @@ class LimitedEngine:
         self._leased += self._lease is not None
 
     async def _pace(self) -> None:
-        if self._turn is None:
-            self._turn = asyncio.Lock()
         self.tally.waiting += 1
         try:
-            async with self._turn:
-                # Under the lock, so that a caller who is cancelled while it waits has taken nobody's turn.
-                await asyncio.sleep(max(0.0, self._next - time.monotonic()))
+            async with self._locks.here("turn"):
+                # Under the lock, so that a caller who is cancelled while it waits has taken nobody's turn; looked at
+                # again, since a caller on another loop may have taken this one.
+                while (wait := self._next - time.monotonic()) > 0:
+                    await asyncio.sleep(wait)
                 self._next = time.monotonic() + self._interval
         finally:
             self.tally.waiting -= 1

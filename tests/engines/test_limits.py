@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import pickle
 import time
@@ -112,6 +113,29 @@ def test_whoever_is_cancelled_in_the_queue_takes_nobodys_turn():
         return time.monotonic() - began
 
     assert asyncio.run(main()) < 0.5
+
+
+@pytest.mark.parametrize("limit", [{"calls_per_minute": 600_000}, {"lease": None}])
+def test_a_closed_judge_and_several_judges_share_one(limit):
+    async def lease(most):
+        await asyncio.sleep(0.001)
+        return 1
+
+    limited = LimitedEngine(answering(r"\boxed{Assistant 1}"), **({"lease": lease} if "lease" in limit else limit))
+    group = ["one", "one two", "one two three"]
+    with RRMJudge(engine=limited) as judge, RRMJudge(engine=limited) as other:
+        for each in (judge, other):
+            assert not each.score("First?", group).failures
+        judge.close()
+        assert not judge.score("Second?", group).failures
+    assert limited.tally.calls == 18
+
+
+def test_calls_under_way_are_not_those_of_a_copy():
+    limited = LimitedEngine(answering(), budget=Budget(calls=3))
+    limited.tally.under_way, limited.tally.calls = 2, 1
+    another = copy.copy(limited)
+    assert (another.tally.calls, another.tally.under_way, limited.tally.under_way) == (1, 0, 2)
 
 
 def test_it_is_the_engine_that_it_limits(tmp_path):
