@@ -274,6 +274,8 @@ def _check(path: Path) -> None:
         try:
             connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA_VERSION),))
             (version,) = connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone()
+            if not version.isdecimal():
+                raise LedgerError(f"{path} is no ledger of a judge; name another file as ledger=")
             if int(version) < SCHEMA_VERSION:
                 _renew(connection)
         finally:

@@ -136,7 +136,8 @@ class RRMJudge:
         _check(
             "num_generations", num_generations, num_generations is None or _counts(num_generations), "a number from 1"
         )
-        fits = first_tokens is None or (_counts(first_tokens) and first_tokens < max_tokens)
+        sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+        fits = first_tokens is None or (_counts(first_tokens) and first_tokens < sampling.max_tokens)
         _check("first_tokens", first_tokens, fits, f"a number of tokens below max_tokens={max_tokens}")
         _check("over_budget", over_budget, over_budget in ("stop", "unscored"), "stop or unscored")
         _check("same_as", same_as, same_as is None or callable(same_as), "a function of a response's text")
@@ -148,7 +149,7 @@ class RRMJudge:
             judge=PairJudge(
                 engine=_limited(resolve_engine(engine, model=model, **engine_options), budget, prices, kept),
                 prompt=load_prompt(prompt),
-                sampling=Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens),
+                sampling=sampling,
                 force_verdict=force_verdict,
                 ledger=kept,
             ),

@@ -234,6 +234,13 @@ def test_a_file_that_is_no_ledger_is_a_clear_error(tmp_path, content):
         Ledger(path)
 
 
+def test_a_database_with_a_version_of_another_kind_is_no_ledger(ledger):
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("UPDATE meta SET value = 'beta'")
+    with pytest.raises(LedgerError, match=r"no ledger of a judge; name another file as ledger="):
+        Ledger(ledger.path)
+
+
 def test_a_ledger_of_a_newer_version_is_refused(ledger):
     with sqlite3.connect(ledger.path) as connection:
         connection.execute("UPDATE meta SET value = '99'")

@@ -59,7 +59,7 @@ class Alarms:
 
     Args:
         action: `warn` writes into the log; `stop` ends the run as well, where its host can be ended; `off` watches
-            nothing.
+            nothing, and False is the same, which is how YAML reads off.
         verdict_rate: least share of the judge's calls that end in a verdict.
         unscored: largest share of the responses without a score.
         order_agreement: least share of the pairs on which both orders agree.
@@ -89,6 +89,8 @@ class Alarms:
     groups: int = 64
 
     def __post_init__(self) -> None:
+        if self.action is False:
+            object.__setattr__(self, "action", "off")
         if self.action not in ("warn", "stop", "off"):
             raise ConfigError(f"alarms must be warn, stop or off, not {self.action!r}")
         for name in ADVICE:
@@ -102,7 +104,7 @@ class Alarms:
                 raise ConfigError(f"alarms: {name} must be a whole number of at least 2, not {least!r}")
 
 
-def alarms(setting: str | Mapping[str, Any] | Alarms) -> Alarms:
+def alarms(setting: str | bool | Mapping[str, Any] | Alarms) -> Alarms:
     """Alarms as a setting names them: `warn`, `stop`, `off`, or limits by name.
 
     Raises:
@@ -116,7 +118,7 @@ def alarms(setting: str | Mapping[str, Any] | Alarms) -> Alarms:
         if unknown:
             raise ConfigError(f"alarms has no {unknown[0]!r}; known are {', '.join(known)}")
         return Alarms(**setting)
-    if not isinstance(setting, str):
+    if not isinstance(setting, str) and setting is not False:
         raise ConfigError(f"alarms must be warn, stop or off, limits by name, or an Alarms, not {setting!r}")
     return Alarms(action=setting)  # type: ignore[arg-type]
 

@@ -122,6 +122,8 @@ def test_every_limit_is_of_a_metric_of_the_list():
 
 def test_settings_as_text_as_mapping_and_as_object():
     assert alarms("stop").action == "stop" and alarms("off").action == "off"
+    # YAML reads a bare off as a bool.
+    assert alarms(False).action == alarms({"action": False}).action == "off"
     assert alarms({"action": "stop", "unscored": None}).unscored is None
     own = Alarms(verdict_rate=0.9)
     assert alarms(own) is own
@@ -132,6 +134,7 @@ def test_settings_as_text_as_mapping_and_as_object():
     [
         ("loud", "warn, stop or off"),
         (3, "warn, stop or off"),
+        (True, "warn, stop or off"),
         ({"verdicts": 0.5}, "'verdicts'"),
         ({"verdict_rate": 2}, "verdict_rate must be a number from 0 to 1"),
         ({"verdict_rate": True}, "verdict_rate"),
