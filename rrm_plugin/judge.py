@@ -188,7 +188,8 @@ class PairJudge:
         if self.ledger is None or not judgement.key:
             return
         try:
-            await self.ledger.record(judgement, finished=finished, answered=answered)
+            counted = bool(getattr(self.engine, "counts_in_ledger", False))
+            await self.ledger.record(judgement, finished=finished, answered=answered, counted=counted)
         except LedgerError as error:
             # A full disk must not end a run of days; the reward itself is not in doubt.
             logger.error("a judgement was not recorded: %s", error)

@@ -147,8 +147,15 @@ class Ledger:
             engine=engine,
         )
 
-    async def record(self, judgement: Judgement, *, finished: bool, answered: bool) -> None:
-        """Writes a call; returns when it is on disk. An answered call is never overwritten."""
+    async def record(self, judgement: Judgement, *, finished: bool, answered: bool, counted: bool = False) -> None:
+        """Writes a call; returns when it is on disk. An answered call is never overwritten.
+
+        Args:
+            judgement: what came of it.
+            finished: whether the text is whole.
+            answered: whether it is settled, and need not be asked again.
+            counted: whether `spend` was told of it already.
+        """
         usage = judgement.usage
         row = (
             judgement.key,
@@ -165,7 +172,15 @@ class Ledger:
             usage.seconds,
             judgement.engine,
         )
-        await self._ask(lambda connection: connection.execute(_PUT, row))
+        more = (judgement.engine, usage.calls, usage.prompt_tokens, usage.completion_tokens)
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(_PUT, row)
+            if not counted and usage.calls:
+                # A run without a budget spends, too; where none had one before there is no sum to add to yet.
+                connection.execute(_SPEND_MORE, more)
+
+        await self._ask(write)
 
     async def record_group(
         self,

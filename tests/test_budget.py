@@ -89,6 +89,16 @@ def test_calls_that_were_recorded_without_a_budget_count(tmp_path):
         assert judge.score("Second?", GROUP).calls == 1
 
 
+def test_calls_of_a_run_without_a_budget_between_two_that_had_one_count(tmp_path):
+    path = tmp_path / "judge.db"
+    for question, budget in (("First?", {"calls": 100}), ("Second?", None), ("Third?", {"calls": 100})):
+        with judge_of(budget=budget, ledger=path) as judge:
+            assert judge.score(question, GROUP).calls == 6
+    assert sqlite3.connect(path).execute("SELECT calls FROM spending").fetchall() == [(18,)]
+    with judge_of(budget={"calls": 18}, ledger=path) as judge, pytest.raises(BudgetSpentError):
+        judge.score("Fourth?", GROUP)
+
+
 def test_another_engine_in_the_same_ledger_has_a_budget_of_its_own(tmp_path):
     path = tmp_path / "judge.db"
     with judge_of(budget={"calls": 6}, ledger=path) as judge:

@@ -160,6 +160,11 @@ class LimitedEngine:
         return self.engine.special_tokens
 
     @property
+    def counts_in_ledger(self) -> bool:
+        """Whether a ledger is told of each call for the sake of a budget."""
+        return self._ledger is not None or bool(getattr(self.engine, "counts_in_ledger", False))
+
+    @property
     def total(self) -> Usage:
         """What counts against the budget: the own calls, and those of earlier runs and other processes that are known
         of.

@@ -91,11 +91,12 @@ class Chats:
             )
         reply = await self._ask(messages, sampling, begun)
         if reply is not None:
-            await _keep(key, reply, begun, ledger)
+            counted = bool(getattr(self._engine, "counts_in_ledger", False))
+            await _keep(key, reply, begun, ledger, counted=counted)
         return reply
 
 
-async def _keep(key: str, reply: Reply, begun: str | None, ledger: Ledger) -> None:
+async def _keep(key: str, reply: Reply, begun: str | None, ledger: Ledger, *, counted: bool) -> None:
     judgement = Judgement(
         verdict=None,
         detail="a model call of a client, which reads the verdict itself",
@@ -111,6 +112,6 @@ async def _keep(key: str, reply: Reply, begun: str | None, ledger: Ledger) -> No
         forced=begun is not None,
     )
     try:
-        await ledger.record(judgement, finished=reply.finished, answered=True)
+        await ledger.record(judgement, finished=reply.finished, answered=True, counted=counted)
     except LedgerError as error:
         logger.error("a model call was not recorded: %s", error)
