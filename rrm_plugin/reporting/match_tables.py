@@ -95,17 +95,24 @@ class MatchTables:
     def send(self, matches: Sequence[SampledMatch], log_extra: Any) -> None:
         """Sends a table to the trackers of the trainer whose bound method this is, where it takes tables of texts."""
         trainer = getattr(log_extra, "__self__", None)
-        if not matches or not self._due(trainer):
+        try:
+            # Anything may be missing in a trainer that is not TRL's, or in a library that is half imported.
+            trackers = list(_trackers(trainer)) if matches and self._due(trainer) else []
+        except Exception as error:
+            self._warn(error)
             return
         columns = [field.name for field in fields(SampledMatch)]
         rows = [[getattr(match, column) for column in columns] for match in matches]
-        for tracker, options in _trackers(trainer):
+        for tracker, options in trackers:
             try:
                 tracker.log({f"{self._name}_matches": tracker.Table(columns=columns, data=rows)}, **options)
             except Exception as error:
-                if not self._warned:
-                    logger.warning("%s: a table of matches could not be sent: %s", self._name, error)
-                self._warned = True
+                self._warn(error)
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            logger.warning("%s: a table of matches could not be sent: %s", self._name, error)
+        self._warned = True
 
     def _due(self, trainer: Any) -> bool:
         if not getattr(trainer, "log_completions", False):

@@ -132,6 +132,17 @@ def test_a_tracker_that_fails_costs_one_warning(trackers, caplog, monkeypatch):
     assert len(trackers["trackio"].sent) == 3
 
 
+@pytest.mark.parametrize("missing", ["args", "state"])
+def test_a_trainer_of_another_kind_gets_its_rewards_all_the_same(trackers, caplog, missing):
+    trainer = Trainer(["wandb"])
+    delattr(trainer, missing)
+    with RRMJudge(engine="scripted:longer", num_generations=2) as judge:
+        for _ in range(2):
+            assert None not in judge(["First?"] * 2, ["one", "one two"], log_extra=trainer.log_extra)
+    (record,) = caplog.records
+    assert "could not be sent" in record.message and missing in record.message
+
+
 RUN = """
 import sys
 from pathlib import Path
