@@ -35,6 +35,9 @@ __all__ = ["VllmEngine"]
 
 _RUNNING = frozenset({"download_dir", "gpu_memory_utilization", "hf_token", "tensor_parallel_size"})
 
+_WATCHED_EVERY = 1.0
+"""Seconds between looks at whether vLLM's own process lives."""
+
 
 @dataclass(eq=False)
 class _Job:
@@ -169,6 +172,7 @@ class _Worker:
         self._running: dict[str, _Job] = {}
         self._numbers = itertools.count()
         self._core: Any = None
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="rrm-vllm", daemon=True)
         self._thread.start()
 
@@ -199,10 +203,26 @@ class _Worker:
     def _shut_down(self) -> None:
         """End vLLM's own processes: left to the garbage collector, they may keep the interpreter from ever ending."""
         core, self._core = self._core, None
+        self._ended.set()
         if (shutdown := getattr(core, "shutdown", None)) is not None:
             # Of a vLLM that died there may be nothing left to end.
             with contextlib.suppress(Exception):
                 shutdown()
+
+    def _watch(self, resources: Any, outputs: Any) -> None:
+        """See to it that the thread wakes when vLLM's own process is killed, for want of memory say: vLLM notes that,
+        and goes on waiting for what that process would have said.
+        """
+
+        def watch() -> None:
+            while not self._ended.wait(_WATCHED_EVERY):
+                if resources.engine_dead:
+                    outputs.put_nowait(EngineError("its process ended"))
+                    return
+
+        # A vLLM that runs in this process has neither.
+        if hasattr(resources, "engine_dead") and outputs is not None:
+            threading.Thread(target=watch, name="rrm-vllm-watch", daemon=True).start()
 
     def _fail_running(self, failure: Exception) -> None:
         for job in self._running.values():
@@ -213,6 +233,7 @@ class _Worker:
         llm = _load(self._arguments)
         engine, tokenizer = llm.llm_engine, llm.get_tokenizer()
         self._core = getattr(engine, "engine_core", None)
+        self._watch(getattr(self._core, "resources", None), getattr(self._core, "outputs_queue", None))
         context = int(llm.llm_engine.model_config.max_model_len)
         while True:
             while not self._running or not self.inbox.empty():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import pickle
+import queue
 import random
 import sys
 import threading
@@ -303,6 +304,22 @@ def test_closing_ends_vllms_own_processes_once(vllm, folder, broken):
 
     asyncio.run(scenario())
     assert vllm.engine.ended == 1
+
+
+def test_a_vllm_whose_process_was_killed_wakes_who_waits_for_it(vllm, folder, monkeypatch):
+    """The stand-in waits as vLLM does: for an output that no process will ever give."""
+    monkeypatch.setattr("rrm_plugin.engines.vllm._WATCHED_EVERY", 0.01)
+    outputs: queue.Queue = queue.Queue()
+    core = vllm.engine.engine_core
+    core.resources, core.outputs_queue = types.SimpleNamespace(engine_dead=False), outputs
+
+    def step():
+        core.resources.engine_dead = True
+        raise outputs.get(timeout=20)
+
+    vllm.engine.step = step
+    replies = run(VllmEngine(str(folder)), (WHY, SAMPLING), (WHY, SAMPLING))
+    assert all(isinstance(reply, EngineError) and "its process ended" in str(reply) for reply in replies)
 
 
 def stepping_once(stand_in: StandInEngine):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -114,6 +115,29 @@ def test_a_cancelled_call_leaves_the_engine_free(engine):
         return await engine.generate(WHY, GREEDY)
 
     assert asyncio.run(main()).text == generated(engine, GREEDY)[0].text
+
+
+def test_a_vllm_that_is_killed_fails_its_calls_and_can_be_made_anew(folder):
+    """As the kernel does when memory runs out."""
+
+    async def main():
+        made = VllmEngine(str(folder), max_model_len=512, **ON_CPU)
+        before = set(multiprocessing.active_children())
+        await made.generate(WHY, GREEDY)
+        calls = [asyncio.ensure_future(made.generate(WHY, Sampling(max_tokens=400))) for _ in range(4)]
+        await asyncio.sleep(0.1)
+        for process in set(multiprocessing.active_children()) - before:
+            process.kill()
+        ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
+        with pytest.raises(EngineError):
+            await made.generate(WHY, GREEDY)
+        await made.close()
+        again = await made.generate(WHY, GREEDY)
+        await made.close()
+        return ended, again
+
+    ended, again = asyncio.run(main())
+    assert all(isinstance(reply, EngineError) for reply in ended) and again.completion_tokens > 0
 
 
 def test_a_model_that_is_not_there(tmp_path):
