@@ -71,7 +71,7 @@ class HttpEngine:
         model: name under which it is served; None takes the only model that the server has.
         api_key: sent as a bearer token; by default the environment variable RRM_API_KEY, or OPENAI_API_KEY. It shows
             in no repr, error or pickle: in a process started afresh the environment has to hold it.
-        concurrency: most requests under way at once; further calls wait for a slot. "auto" finds the
+        concurrency: most requests under way at once, from one event loop; further calls wait for a slot. "auto" finds the
             number while it works: it is doubled for as long as more tokens a second then come back.
         timeout: seconds for one call once it has its slot, all its attempts and pauses included.
         attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`
@@ -130,7 +130,7 @@ class HttpEngine:
         self._mark = mark(extra_body=self._extra)
         self._trust_env = trust_env
         self._key = ApiKey(api_key)
-        self._client: _Client | None = None
+        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
         self._ever_answered = False
 
     def __repr__(self) -> str:
@@ -138,7 +138,7 @@ class HttpEngine:
         return f"HttpEngine({shown!r}, model={self._model!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_client": None, "_ever_answered": False}
+        return {**self.__dict__, "_clients": {}, "_ever_answered": False}
 
     @property
     def name(self) -> str:
@@ -253,8 +253,8 @@ class HttpEngine:
 
     async def close(self) -> None:
         """Close the connections; a later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
+        clients, self._clients = self._clients, {}
+        for client in clients.values():
             await client.transport.close()
 
     def _reply(self, completion: Completion, started: float) -> Reply:
@@ -285,21 +285,25 @@ class HttpEngine:
 
     def _here(self) -> _Client:
         """The client of the running event loop and process, made if there is none."""
-        client = self._client
+        loop = asyncio.get_running_loop()
+        client = self._clients.get(loop)
         if client is not None and client.transport.fits_here():
             return client
-        if client is not None:
-            client.transport.leave()
+        # Those of other loops stay, as judges may share an engine; those that nobody can use any more go.
+        for other, gone in list(self._clients.items()):
+            if other is loop or gone.transport.gone():
+                self._clients.pop(other, None)
+                gone.transport.leave()
         key = self._key.value()
         headers = {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
         pace = Pace(len(self._urls)) if self._concurrency is None else None
-        self._client = _Client(
+        client = self._clients[loop] = _Client(
             transport=Transport(headers, connect_timeout=self._connect_timeout, trust_env=self._trust_env),
             servers=Servers(self._urls, cooldown=self._patience.backoff),
             slots=Slots(self._concurrency or Pace(len(self._urls)).limit),
             pace=pace,
         )
-        return self._client
+        return client
 
     async def _served_model(self, client: _Client) -> str:
         if self._model is not None:

@@ -63,6 +63,10 @@ class Transport:
         here = self._loop is asyncio.get_running_loop() and self._pid == os.getpid()
         return here and not self._session.closed
 
+    def gone(self) -> bool:
+        """Whether it can be used no more: closed, or of a loop or process that is not there."""
+        return self._session.closed or self._loop.is_closed() or self._pid != os.getpid()
+
     async def close(self) -> None:
         """Close the connections; from another event loop, ask the session's own loop to."""
         if self._loop is asyncio.get_running_loop() and self._pid == os.getpid():

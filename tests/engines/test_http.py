@@ -821,6 +821,29 @@ def test_it_works_from_one_event_loop_after_another_and_after_close():
     asyncio.run(run(judge))
 
 
+def test_judges_of_two_event_loops_share_it_at_the_same_time():
+    async def slowly(request: web.Request, body: Any) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return chat()
+
+    async def run() -> None:
+        async with serve(slowly) as server:
+            judge = made(server.url)
+
+            async def ask() -> list[Reply]:
+                return [
+                    reply
+                    for _ in range(5)
+                    for reply in await asyncio.gather(*(judge.generate(MESSAGES, SAMPLING) for _ in range(4)))
+                ]
+
+            both = await asyncio.gather(*(asyncio.to_thread(asyncio.run, ask()) for _ in range(2)))
+            assert [len(replies) for replies in both] == [20, 20]
+            await judge.close()
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("inside", [True, False])
 def test_an_engine_that_nobody_closed_leaves_no_complaint(inside, caplog):
     async def run() -> HttpEngine | None:
