@@ -71,8 +71,8 @@ class HttpEngine:
         model: name under which it is served; None takes the only model that the server has.
         api_key: sent as a bearer token; by default the environment variable RRM_API_KEY, or OPENAI_API_KEY. It shows
             in no repr, error or pickle: in a process started afresh the environment has to hold it.
-        concurrency: most requests under way at once, from one event loop; further calls wait for a slot. "auto" finds the
-            number while it works: it is doubled for as long as more tokens a second then come back.
+        concurrency: most requests under way at once, from one event loop; further calls wait for a slot. "auto" finds
+            the number while it works: it is doubled for as long as more tokens a second then come back.
         timeout: seconds for one call once it has its slot, all its attempts and pauses included.
         attempt_timeout: seconds for one attempt, so that a server that hangs is left for another; None is `timeout`
             with one server and half of it with several. A reply that takes longer is lost, so with several servers

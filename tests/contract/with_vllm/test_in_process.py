@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from rrm_plugin import RRMJudge
-from rrm_plugin.engines import Sampling, VllmEngine
+from rrm_plugin.engines import Reply, Sampling, VllmEngine
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.verdicts import split_thinking
 from tests.contract.with_vllm.widened import save_widened
@@ -124,8 +124,8 @@ def test_a_vllm_that_is_killed_fails_its_calls_and_can_be_made_anew(folder):
         made = VllmEngine(str(folder), max_model_len=512, **ON_CPU)
         before = set(multiprocessing.active_children())
         await made.generate(WHY, GREEDY)
-        calls = [asyncio.ensure_future(made.generate(WHY, Sampling(max_tokens=400))) for _ in range(4)]
-        await asyncio.sleep(0.1)
+        calls = [asyncio.ensure_future(made.generate(WHY, Sampling(max_tokens=400))) for _ in range(64)]
+        await asyncio.sleep(0.05)
         for process in set(multiprocessing.active_children()) - before:
             process.kill()
         ended = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 60)
@@ -137,7 +137,10 @@ def test_a_vllm_that_is_killed_fails_its_calls_and_can_be_made_anew(folder):
         return ended, again
 
     ended, again = asyncio.run(main())
-    assert all(isinstance(reply, EngineError) for reply in ended) and again.completion_tokens > 0
+    failed = [reply for reply in ended if isinstance(reply, EngineError)]
+    # A reply may have ended before.
+    assert failed and all(isinstance(reply, Reply) for reply in ended if reply not in failed)
+    assert again.completion_tokens > 0
 
 
 def test_a_model_that_is_not_there(tmp_path):
