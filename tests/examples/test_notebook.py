@@ -53,4 +53,6 @@ def test_looking_at_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(steps) == 11 and "alarms" in steps[0]
     assert "step 10:" in printed[5]
     assert "=?" in printed[6].splitlines()[0] and "boxed{Assistant" in printed[6]
-    assert (tmp_path / "outputs" / "look" / "judge.db").exists()
+    assert "run.html: 24 of " in printed[7]
+    page = (tmp_path / "outputs" / "look" / "run.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>") and "boxed{Assistant" in page
