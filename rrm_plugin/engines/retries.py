@@ -29,6 +29,9 @@ _FIRST_ANSWER = 10.0
 _OWN_ATTEMPTS = 5
 """Attempts of a request that fails while others are answered."""
 
+_LONE = 60.0
+"""Seconds for which a single call is tried that meets what may be of its own, while no other call is there to tell."""
+
 _FRESH = 2.0
 """Seconds; where calls have been given up, one that comes so soon after a failure need not see it again."""
 
@@ -62,6 +65,8 @@ class Patience:
             return self.timeout
         if servers.answered_at is None and failure.status not in _PASSING:
             return min(self.retry_for, self.timeout, self.first_answer)
+        if not servers.several and _may_be_of_the_request(failure):
+            return min(self.retry_for, self.timeout, _LONE)
         return min(self.retry_for, self.timeout)
 
     def hopeless(self, servers: Servers) -> Failure | None:

@@ -308,8 +308,10 @@ def test_a_request_that_failed_alone_takes_no_other_calls_with_it():
         server = Played()
         judge = playing(server)
         await called(judge, 1)
-        server.trouble = ((now(), 1e9, answered(500)),)
+        server.trouble = ((began := now(), 1e9, answered(500)),)
         assert await called(judge, 1) == {"EngineError": 1}
+        # It held its caller for a minute, not for all of retry_for.
+        assert now() - began < 75.0
         server.trouble = ()
         # At once, while its failure is fresh.
         assert await called(judge, 100) == {"A": 100}
