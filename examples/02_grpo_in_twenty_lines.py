@@ -1,6 +1,6 @@
 """The wiring in seconds: GRPO with a scripted judge that prefers the longer answer. On the CPU, without a network.
 
-    python examples/02_grpo_in_twenty_lines.py
+    .venv/bin/python examples/02_grpo_in_twenty_lines.py
 
 For a run that is meant: a model of yours in place of the tiny random one, and in place of "scripted:longer"
 `model="Reward-Reasoning/RRM-7B", engine="http://localhost:8000/v1"`, any OpenAI-compatible server.

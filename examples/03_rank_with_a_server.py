@@ -1,7 +1,7 @@
 """Ranking from Python with a judge behind an OpenAI-compatible address: vLLM, SGLang, llama.cpp, or a provider.
 
     vllm serve Reward-Reasoning/RRM-7B
-    python examples/03_rank_with_a_server.py http://localhost:8000/v1
+    .venv/bin/python examples/03_rank_with_a_server.py http://localhost:8000/v1
 
 The name of the model is asked of the server where it serves only one. A provider's key is read from RRM_API_KEY or
 OPENAI_API_KEY. `rrm rank` does the same for a file of groups.

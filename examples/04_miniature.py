@@ -1,6 +1,6 @@
 """The judge inside the package at work, on a CPU and without a download: it compares, ranks, and says what it thought.
 
-    python examples/04_miniature.py
+    .venv/bin/python examples/04_miniature.py
 
 It was trained by GRPO to judge sums of two numbers, and knows nothing else; `make demo` trains one like it.
 """

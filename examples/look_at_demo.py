@@ -2,7 +2,8 @@
 
 Answers of the policy before and after its training meet in tournaments of their own, and each call is recorded with
 what the judge thought. The training itself keeps no ledger: there the same two answers are judged anew in each step,
-and a ledger would repeat its first verdict.
+and a ledger would repeat its first verdict. Most answers here are wrong, and which of two wrong ones is the better one
+nobody taught the judge: so its orders agree less often than in the demo's table, where one of the two is right.
 """
 
 from __future__ import annotations
@@ -40,10 +41,13 @@ def record(run: Run) -> Path:
     for left in run.folder.glob(f"{path.name}*"):
         left.unlink()
     with make_judge(run.at("judge")) as judge:
-        kept = dataclasses.replace(judge.tournament.judge, ledger=Ledger(path))
-        with judge.variant(judge=kept) as recording:
-            for stage, step in (("policy", 0), ("policy-rrm", STEPS)):
-                recording.score_groups(list(_groups(run, stage, step)))
+        pairs, ledger = judge.tournament.judge, Ledger(path)
+        for stage, step in (("policy", 0), ("policy-rrm", STEPS)):
+            # With a seed of its own, so that no answer after the training is judged by a verdict from before it.
+            sampling = dataclasses.replace(pairs.sampling, seed=step)
+            recording = judge.variant(judge=dataclasses.replace(pairs, sampling=sampling, ledger=ledger))
+            recording.score_groups(list(_groups(run, stage, step)))
+        ledger.close()
     return path
 
 

@@ -31,6 +31,12 @@ cores. RRMJudge(model="miniature"), in the package, was made in the same way; it
 is neither read nor changed here.
 """
 
+LOOK = """
+What the judge thinks of the policy's answers, before and after its training:
+  .venv/bin/rrm view {ledger} --open
+Its two orders agree less often there than above: most of those pairs are of two
+wrong answers, and it was taught to tell right from wrong."""
+
 
 def main() -> None:
     options = _options()
@@ -85,7 +91,7 @@ def _record_for_view(options: argparse.Namespace) -> None:
 
     for seed in options.seeds:
         ledger = record(Run(folder=options.output, seed=seed, split=options.split))
-    print(f"\nWhat the judge thinks of the policy's answers, before and after:\n  .venv/bin/rrm view {ledger}")
+    print(LOOK.format(ledger=ledger))
 
 
 def _seeds(text: str) -> tuple[int, ...]:
