@@ -16,6 +16,8 @@ from tests.contract.with_ray.runs import (
     write_groups,
 )
 
+pytest.importorskip("ray", reason="needs Ray: make test-ray")
+
 GROUPS = 6
 CALLS_OF_A_FILE = GROUPS * 6
 PARTS_AT_A_TIME = 4

@@ -17,6 +17,8 @@ from rrm_plugin.engines import ScriptedEngine
 from rrm_plugin.errors import ConfigError, EngineError, EngineUnavailableError
 from tests.contract.with_ray.runs import outputs, write_groups
 
+pytest.importorskip("ray", reason="needs Ray: make test-ray")
+
 BULK = {"replicas": 2, "gpus": None, "part_mb": None, "max_calls": None}
 
 
