@@ -3,7 +3,7 @@
     .venv/bin/python examples/02_grpo_in_twenty_lines.py
 
 For a run that is meant: a model of yours in place of the tiny random one, and in place of "scripted:longer"
-`model="Reward-Reasoning/RRM-7B", engine="http://localhost:8000/v1"`, any OpenAI-compatible server.
+`model="Reward-Reasoning/RRM-7B", engine="http://localhost:8001/v1"`, any OpenAI-compatible server.
 """
 
 from __future__ import annotations

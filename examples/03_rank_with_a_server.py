@@ -1,7 +1,7 @@
 """Ranking from Python with a judge behind an OpenAI-compatible address: vLLM, SGLang, llama.cpp, or a provider.
 
-    vllm serve Reward-Reasoning/RRM-7B
-    .venv/bin/python examples/03_rank_with_a_server.py http://localhost:8000/v1
+    vllm serve Reward-Reasoning/RRM-7B --port 8001
+    .venv/bin/python examples/03_rank_with_a_server.py http://localhost:8001/v1
 
 The name of the model is asked of the server where it serves only one. A provider's key is read from RRM_API_KEY or
 OPENAI_API_KEY. `rrm rank` does the same for a file of groups.
@@ -24,7 +24,7 @@ ANSWERS = [
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Ranks four answers with the judge at an address.")
-    parser.add_argument("url", help="of the server, http://localhost:8000/v1 for example")
+    parser.add_argument("url", help="of the server, http://localhost:8001/v1 for example")
     parser.add_argument("--model", help="its name on the server, where that serves several")
     options = parser.parse_args()
     try:

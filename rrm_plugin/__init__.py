@@ -2,7 +2,7 @@
 
 from rrm_plugin import RRMJudge
 
-judge = RRMJudge(model="Reward-Reasoning/RRM-7B", engine="http://localhost:8000/v1")
+judge = RRMJudge(model="Reward-Reasoning/RRM-7B", engine="http://localhost:8001/v1")
 judge.score("Why is the sky blue?", ["Because it reflects the sea.", "Rayleigh scattering."]).values
 """
 

@@ -1,6 +1,6 @@
 """`RRMJudge`: the object a user builds. A judge model, a tournament and a shaping, as one reward.
 
-    judge = RRMJudge(model="Reward-Reasoning/RRM-7B", engine="http://localhost:8000/v1")
+    judge = RRMJudge(model="Reward-Reasoning/RRM-7B", engine="http://localhost:8001/v1")
     judge.compare(prompt, first, second)       one match: a Judgement
     judge.score(prompt, responses)             a group: Scores
     GRPOTrainer(..., reward_funcs=[judge])     a trainer's batch: a reward per row

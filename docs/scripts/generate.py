@@ -289,7 +289,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": lambda: metric_tables.metrics(table),
     "alarm-settings": lambda: settings_of(Alarms, "limit"),
     "steering-kinds": lambda: metric_tables.steering_kinds(table),
-    "alarm-advice": lambda: table(["alarm", "what to do"], [[f"`{kind}`", text] for kind, text in ADVICE.items()]),
+    "alarm-advice": lambda: table(
+        ["alarm", "what to do"], [[f"`{kind}`", text.format(name="rrm")] for kind, text in ADVICE.items()]
+    ),
     "layouts": lambda: listed(layouts, "prompt, chosen", ["columns", "known from"]),
     "rejects": rejections,
     "training-summary": training_summary,

@@ -70,15 +70,15 @@ def _policies(rows: Sequence[Row]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        cells = {name: f"{row['policy_after'][name]:.1f} ({lift(row, name):+.1f})" for name in row["policy_after"]}
+        cells = {name: f"{row['policy_after'][name]:.1f} ({_change(lift(row, name))})" for name in row["policy_after"]}
         lines.append(
             f"| {row['seed']} | {row['policy_before']:.1f} | {cells['rrm']} | {cells['labels']} | "
             f"{share_of_labels(row):.0f}% | {cells['cold_start']} | {cells['random']} |"
         )
     means = {name: fmean(lift(row, name) for row in rows) for name in rows[0]["policy_after"]}
     lines.append(
-        f"| mean | {fmean(row['policy_before'] for row in rows):.1f} | {means['rrm']:+.1f} | {means['labels']:+.1f} | "
-        f"{fmean(map(share_of_labels, rows)):.0f}% | {means['cold_start']:+.1f} | {means['random']:+.1f} |"
+        f"| mean | {fmean(row['policy_before'] for row in rows):.1f} | {_change(means['rrm'])} | {_change(means['labels'])} | "
+        f"{fmean(map(share_of_labels, rows)):.0f}% | {_change(means['cold_start'])} | {_change(means['random'])} |"
     )
     return "\n".join(lines)
 
@@ -153,8 +153,8 @@ make experiment
 ```
 
 The Reward Reasoning Model paper (arXiv 2505.14674) trains a judge to think by rewarding nothing but right verdicts,
-and then trains a policy on questions without answers, with that judge as its only reward; on GPQA its policy rose
-by {paper_lift} points. Here is the same in small: two models of a hundred thousand weights, made from nothing on a
+and then trains a policy on questions without answers, with that judge as its only reward; on GPQA its policy is
+reported to have risen by {paper_lift} points, [which was not verified here](gpqa.md#what-is-known-of-it). Here is the same in small: two models of a hundred thousand weights, made from nothing on a
 CPU, with transformers, TRL's `GRPOTrainer`, and `reward_funcs=[RRMJudge(...)]`. The seeds are {seeds}; they were
 fixed before the run.
 

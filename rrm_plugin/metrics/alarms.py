@@ -37,20 +37,21 @@ _OF_TEXTS = ("opening", "steering")
 """Metrics that come with so many groups at least, and not with every step."""
 
 ADVICE = {
-    "verdict_rate": "see rrm/no_verdict/<reason>: cut_off asks for more max_tokens, of the engine for its server's log",
+    "verdict_rate": "see {name}/no_verdict/<reason>: cut_off asks for more max_tokens, of the engine for its "
+    "server's log",
     "unscored": "such rows teach nothing; see the warnings of unscored responses for the reasons",
     "order_agreement": "a coin gets 0.5: the judge cannot tell these responses apart, so take a stronger judge, more "
     "votes, or prompts on which responses differ",
     "first_rate": "the judge goes by position: take orders='both' or 'balanced', and another prompt or judge",
     "length_correlation": "read some long winners; shaping='length_adjusted:0.5' takes length out of the reward",
-    "spread": "see rrm/identical: a policy that answers with one text teaches itself nothing; raise its temperature, "
-    "or stop here",
+    "spread": "see {name}/identical: a policy that answers with one text teaches itself nothing; raise its "
+    "temperature, or stop here",
     "opening": "read responses that begin like this: if they are no better than others, the judge is being played, and "
     "training longer makes it worse",
     "steering": "read these responses: the guards take markup away, but not persuasion; stop, and take another judge "
     "or prompt",
 }
-"""What to do about each kind."""
+"""What to do about each kind; `{name}` stands for the name of the judge, before the metrics to look at."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,12 +145,17 @@ class Alarm:
         """Whether the value lies above the limit, rather than below."""
         return self.value > self.limit
 
+    @property
+    def advice(self) -> str:
+        """What to do about it, with the metrics to look at by their full names."""
+        return ADVICE[self.kind].format(name=self.metric.removesuffix(f"/{self.kind}"))
+
     def __str__(self) -> str:
         seen = f" ({self.quote!r})" if self.quote else ""
         side = "above" if self.above else "below"
         return (
             f"{self.metric} is {self.value:.3g} over the last {self.groups} groups{seen}, {side} the limit of "
-            f"{self.limit:.3g}: {ADVICE[self.kind]}"
+            f"{self.limit:.3g}: {self.advice}"
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.metrics.alarms import ADVICE, Alarms, Watch, alarms, standing_after
+from rrm_plugin.metrics.alarms import ADVICE, Alarm, Alarms, Watch, alarms, standing_after
 from rrm_plugin.metrics.names import named
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +49,13 @@ def steps(count, rng, groups=16, **changes):
     ]
 
 
+@pytest.mark.parametrize("kind", list(ADVICE))
+def test_the_advice_names_metrics_of_the_judge_that_it_is_about(kind):
+    alarm = Alarm(kind=kind, metric=f"mine/{kind}", value=0.0, limit=0.5, groups=64)
+    assert alarm.advice in str(alarm) and "rrm/" not in alarm.advice and "{" not in alarm.advice
+    assert ("mine/" in alarm.advice) == ("{name}/" in ADVICE[kind])
+
+
 @pytest.mark.parametrize("kind", list(BAD))
 def test_each_kind_is_raised_once_named_and_is_over_when_the_metric_is_back(kind):
     rng = np.random.default_rng(0)
@@ -58,7 +65,7 @@ def test_each_kind_is_raised_once_named_and_is_over_when_the_metric_is_back(kind
     raised = [alarm for step in steps(30, rng, **BAD[kind]) for alarm in watch.observe(step, {kind: "seen"})]
     assert [alarm.kind for alarm in raised] == [kind] and set(watch.standing) == {kind}
     told = str(raised[0])
-    assert told.startswith(f"rrm/{kind} is ") and f"{raised[0].limit:.3g}" in told and ADVICE[kind] in told
+    assert told.startswith(f"rrm/{kind} is ") and f"{raised[0].limit:.3g}" in told and raised[0].advice in told
     over = []
     for step in steps(30, rng):
         assert not watch.observe(step)
