@@ -76,11 +76,17 @@ def _policies(rows: Sequence[Row]) -> str:
             f"{share_of_labels(row):.0f}% | {cells['cold_start']} | {cells['random']} |"
         )
     means = {name: fmean(lift(row, name) for row in rows) for name in rows[0]["policy_after"]}
+    changes = {name: _change(mean) for name, mean in means.items()}
     lines.append(
-        f"| mean | {fmean(row['policy_before'] for row in rows):.1f} | {_change(means['rrm'])} | {_change(means['labels'])} | "
-        f"{fmean(map(share_of_labels, rows)):.0f}% | {_change(means['cold_start'])} | {_change(means['random'])} |"
+        f"| mean | {fmean(row['policy_before'] for row in rows):.1f} | {changes['rrm']} | {changes['labels']} | "
+        f"{fmean(map(share_of_labels, rows)):.0f}% | {changes['cold_start']} | {changes['random']} |"
     )
     return "\n".join(lines)
+
+
+def _change(points: float) -> str:
+    """With its sign, which nothing does not have."""
+    return f"{points:+.1f}" if round(points, 1) else "0.0"
 
 
 def _reading(rows: Sequence[Row]) -> str:
@@ -153,10 +159,10 @@ make experiment
 ```
 
 The Reward Reasoning Model paper (arXiv 2505.14674) trains a judge to think by rewarding nothing but right verdicts,
-and then trains a policy on questions without answers, with that judge as its only reward; on GPQA its policy is
-reported to have risen by {paper_lift} points, [which was not verified here](gpqa.md#what-is-known-of-it). Here is the same in small: two models of a hundred thousand weights, made from nothing on a
-CPU, with transformers, TRL's `GRPOTrainer`, and `reward_funcs=[RRMJudge(...)]`. The seeds are {seeds}; they were
-fixed before the run.
+and then trains a policy on questions without answers, with that judge as its only reward; on GPQA its policy rose
+by {paper_lift} points, as was [reported to us and not verified](gpqa.md#what-is-known-of-it). Here is the same in
+small: two models of a hundred thousand weights, made from nothing on a CPU, with transformers, TRL's `GRPOTrainer`,
+and `reward_funcs=[RRMJudge(...)]`. The seeds are {seeds}; they were fixed before the run.
 
 ![Judge accuracy in both orders, length of its thinking, and policy accuracy by reward](experiment/curves.png)
 
