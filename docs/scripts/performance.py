@@ -1,21 +1,26 @@
 """docs/performance.md, from what the benchmarks left in benchmarks/results: a table of what was aimed for and what was
-measured, and of each page its command, its machine and its first table.
+measured, and of each page its command, its machine and one table or two with what stands above them there.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 __all__ = ["page"]
 
 RESULTS = Path(__file__).resolve().parent.parent.parent / "benchmarks" / "results"
-LONGEST = 24
-"""Rows of a table that is repeated here; of a longer one the page itself is enough."""
+CHOSEN = {
+    "alarms": [("", "groups a step"), ("", "what goes wrong")],
+    "best_of_n": [("GSM8K, 15 or 16 answers", "picked by"), ("MMLU-Pro, 28 or 29 answers", "picked by")],
+    "reward_per_call": [("Adaptive against the rest at equal calls", "n = 16")],
+}
+"""Tables that are repeated here, by their heading and first cell, where that is not the first one of the page."""
 SPEED = (
     "engine_load",
     "http_overhead",
@@ -131,18 +136,52 @@ _AIMS: dict[str, Callable[[Mapping[str, Any]], Iterator[tuple[list[str], bool]]]
 }
 
 
+class _Shown(NamedTuple):
+    """A table of a page, with what stands directly above it there."""
+
+    heading: str
+    """Empty above the first heading."""
+    about: tuple[str, ...]
+    """Paragraphs."""
+    table: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.heading, self.table.split("|")[1].strip()
+
+
 def _section(name: str, text: str) -> str:
-    title = text.splitlines()[0].removeprefix("# ")
-    about = [each for each in text.split("\n\n")[1:] if not each.startswith(("|", "#"))][:3]
-    found = re.search(r"(?:^\|.*\n)+", text + "\n", re.MULTILINE)
-    small = found is not None and found[0].count("\n") <= LONGEST
-    parts = [
-        f"## {title}",
-        *about,
-        found[0] if found is not None and small else "",
-        f"[Whole](../benchmarks/results/{name}.md).",
-    ]
-    return "\n\n".join(part.strip() for part in parts if part)
+    title, *rest = re.split(r"\n{2,}", text.strip())
+    shown = list(_tables(rest))
+    chosen = CHOSEN.get(name) or [each.key for each in shown[:1]]
+    missing = set(chosen) - {each.key for each in shown}
+    if missing:
+        raise ValueError(f"benchmarks/results/{name}.md has no table {sorted(missing)[0]}: mend CHOSEN")
+    parts = [f"## {title.removeprefix('# ')}", *_opening(rest)]
+    for each in shown:
+        if each.key in chosen:
+            parts += [*([f"### {each.heading}"] if each.heading else []), *each.about, each.table]
+    return "\n\n".join([*parts, f"[Whole](../benchmarks/results/{name}.md)."])
+
+
+def _opening(blocks: Sequence[str]) -> Iterator[str]:
+    """The paragraphs above the first heading that are no table's own: what was run, and on which machine."""
+    before = list(itertools.takewhile(lambda each: not each.startswith("#"), blocks))
+    tables = [index for index, each in enumerate(before) if each.startswith("|")]
+    yield from before[: tables[0] - 1 if tables else None]
+
+
+def _tables(blocks: Sequence[str]) -> Iterator[_Shown]:
+    """All of a page; one without a paragraph has those of the table before it under the same heading."""
+    heading, about, fresh = "", list[str](), True
+    for index, block in enumerate(blocks):
+        if block.startswith("#"):
+            heading, about, fresh = block.lstrip("# "), [], True
+        elif block.startswith("|"):
+            yield _Shown(heading, tuple(about if heading else blocks[max(index - 1, 0) : index]), block)
+            fresh = False
+        else:
+            about, fresh = [*(about if fresh else []), block], True
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
