@@ -50,7 +50,8 @@ def test_looking_at_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert "75" in printed[1].splitlines()[0] and "judge calls" in printed[1]
     assert printed[2].count("-> ") == 4 and "boxed{Assistant" in printed[2]
     steps = printed[4].splitlines()
-    assert len(steps) == 11 and "alarms" in steps[0]
+    assert len(steps) == 11 and steps[0].split()[::7] == ["step", "alarms"] and "verdict_rate" in steps[0].split()
+    assert {line.split()[-1] for line in steps[1:]} == {"0.00"} and len(set(map(len, steps))) == 1
     assert "step 10:" in printed[5]
     assert "=?" in printed[6].splitlines()[0] and "boxed{Assistant" in printed[6]
     assert "run.html: 24 of " in printed[7]
