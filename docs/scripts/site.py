@@ -51,6 +51,9 @@ REFERENCE = (
 )
 """The modules that a user may import; a package shows what it exports."""
 
+SEARCH = "docs/scripts/iframe-worker.js"
+"""The script of mkdocs.yml by which a site in a folder can be searched."""
+
 _LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)")
 
 
@@ -78,6 +81,8 @@ def gather() -> None:
                 place = source() / target.relative_to(ROOT)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(target, place)
+    (source() / SEARCH).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / SEARCH, source() / SEARCH)
     for module in REFERENCE:
         path = source() / "reference" / f"{module}.md"
         path.parent.mkdir(exist_ok=True)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,19 @@ def test_nothing_is_loaded_from_another_machine(built: Path) -> None:
     assert not [page for page in own if '<div class="mermaid"' in page.read_text(encoding="utf-8")], (
         "mermaid is fetched"
     )
+
+
+def test_a_site_in_a_folder_can_be_searched_and_asks_no_other_machine(built: Path, chromium: Any) -> None:
+    with chromium() as browser:
+        browser.get((built / "docs" / "index.html").as_uri())
+        browser.find_element("css selector", "input.md-search__input").send_keys("knockout_rank")
+        deadline = time.monotonic() + 30
+        while not (found := browser.find_elements("css selector", ".md-search-result__link")):
+            assert time.monotonic() < deadline, browser.find_element("css selector", ".md-search-result").text
+        told = [json.loads(each["message"])["message"] for each in browser.get_log("performance")]
+        asked = {each["params"]["request"]["url"] for each in told if each["method"] == "Network.requestWillBeSent"}
+        assert any("reducers.html" in each.get_attribute("href") for each in found)
+        assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
 
 
 @pytest.mark.parametrize("link", ["nowhere.md", "judge.md#nothing"])
