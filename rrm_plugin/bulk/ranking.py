@@ -233,7 +233,7 @@ async def _row(listener: Listener, number: int, line: str | Mapping[str, Any]) -
 
 
 def _group(line: str | Mapping[str, Any]) -> Group:
-    row = json.loads(line) if isinstance(line, str) else line
+    row = _parsed(line) if isinstance(line, str) else line
     if not isinstance(row, dict):
         raise ValueError("a row must be a JSON object")
     missing = [name for name in ("prompt", "responses") if name not in row]
@@ -250,6 +250,13 @@ def _group(line: str | Mapping[str, Any]) -> Group:
         reference=row.get("reference"),
         id="" if name is None else str(name),
     )
+
+
+def _parsed(line: str) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is not JSON: {error.msg} at column {error.colno}") from None
 
 
 def _result(number: int, name: str | None, scores: Scores) -> dict[str, Any]:

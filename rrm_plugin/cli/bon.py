@@ -32,7 +32,7 @@ AT_A_TIME = 64
 """Groups in play: enough to keep an engine full."""
 
 
-@click.command()
+@click.command(short_help="Pick the best of n responses by a tournament.")
 @click.argument("groups")
 @click.option(
     "--strategy",

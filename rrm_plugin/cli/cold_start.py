@@ -17,7 +17,7 @@ from rrm_plugin.training.sources import source
 __all__ = ["cold_start"]
 
 
-@click.command("cold-start")
+@click.command("cold-start", short_help="Sample judge replies for a first SFT, and keep the right.")
 @click.argument("rows")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSONL file to write.")
 @click.option("--prompt", "--preset", "prompt", help="The template ROWS were made with. [default: rrm]")

@@ -15,6 +15,9 @@ from rrm_plugin.types import Judgement, Verdict
 
 __all__ = ["compare"]
 
+_ORDERS = ("FIRST shown first:", "in the other order, SECOND shown first:")
+"""Heads of what the judge wrote about a pair in both orders."""
+
 
 @click.command()
 @click.argument("prompt_text", metavar="PROMPT")
@@ -35,7 +38,7 @@ def compare(prompt_text: str, first: str, second: str, as_json: bool, orders: st
     with make_judge(options) as judge:
         judgement = judge.compare(prompt_text, first, second, both_orders=orders != "fixed")
     # A judge may write half of a surrogate pair, and a terminal may know few letters: what cannot be shown is escaped.
-    told = json_line(_row(judgement)) if as_json else _shown(_told(judgement))
+    told = json_line(_row(judgement)) if as_json else _shown(_told(judgement, turned=orders != "fixed"))
     click.echo(told, nl=not as_json)
     sys.exit(0 if judgement.verdict is not None else 1)
 
@@ -71,8 +74,8 @@ def _calls(judgement: Judgement) -> Iterator[Judgement]:
         yield judgement
 
 
-def _told(judgement: Judgement) -> str:
-    parts = [call.text.strip() for call in _calls(judgement) if call.text.strip()]
+def _told(judgement: Judgement, *, turned: bool) -> str:
+    parts = list(_texts(judgement, turned=turned))
     if judgement.verdict is not None:
         # A tie may be the judge's own, or two orders that contradict each other.
         why = f" ({judgement.detail})" if judgement.verdict is Verdict.TIE and judgement.detail else ""
@@ -80,6 +83,16 @@ def _told(judgement: Judgement) -> str:
     else:
         parts.append(f"no verdict ({judgement.reason}){': ' + judgement.detail if judgement.detail else ''}")
     return "\n\n".join(parts)
+
+
+def _texts(judgement: Judgement, *, turned: bool) -> Iterator[str]:
+    """What the judge wrote; of both orders, each under a head, since in the other one "Assistant 1" is SECOND."""
+    orders = zip(_ORDERS, judgement.votes, strict=True) if turned else [("", judgement)]
+    for head, order in orders:
+        texts = [call.text.strip() for call in _calls(order) if call.text.strip()]
+        if texts and head:
+            yield head
+        yield from texts
 
 
 def _shown(text: str) -> str:

@@ -25,7 +25,7 @@ _SAMPLING = ("temperature", "top_p", "max_tokens", "stop")
 _DEFAULTS = {"temperature": 0.6, "top_p": 1.0, "max_tokens": 4096, "stop": ()}
 
 
-@click.command("eval-policy")
+@click.command("eval-policy", short_help="Count a policy's right answers on GPQA and MMLU-Pro.")
 @click.argument("benchmarks", metavar="BENCHMARK...", nargs=-1, required=True)
 @click.option(
     "--json",

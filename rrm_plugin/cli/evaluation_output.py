@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from rrm_plugin.cli.output import Source
+from rrm_plugin.evaluation.plots import check_plots
 from rrm_plugin.evaluation.tables import Table, as_html, as_markdown
 
 __all__ = ["Pages", "page_options"]
@@ -42,11 +43,15 @@ class Pages:
 
         Raises:
             click.BadParameter: a page's folder is not there.
+            MissingExtraError: a picture is wanted, and matplotlib is not installed.
         """
         pages = {form: options.pop(form) for form in _FORMS}
         for form, path in pages.items():
             if path is not None and not path.resolve().parent.is_dir():
                 raise click.BadParameter(f"--{form}: there is no folder {path.resolve().parent}")
+        if pages["png"] is not None:
+            # Now, and not when all pairs are judged.
+            check_plots()
         return cls(**pages)
 
     @property
@@ -58,11 +63,7 @@ class Pages:
     def write(
         self, title: str, tables: Sequence[Table], settings: Mapping[str, Any], plot: Callable[[Path], None]
     ) -> None:
-        """Writes those that are wanted.
-
-        Raises:
-            MissingExtraError: a picture is wanted, and matplotlib is not installed.
-        """
+        """Writes those that are wanted."""
         told = json.dumps(settings, indent=2, ensure_ascii=False, default=str)
         if self.markdown is not None:
             text = f"# {title}\n\n{as_markdown(tables)}\n## Settings\n\n```json\n{told}\n```\n"

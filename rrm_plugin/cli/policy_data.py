@@ -20,7 +20,7 @@ from rrm_plugin.training.sources import source
 __all__ = ["policy_data"]
 
 
-@click.command("policy-data")
+@click.command("policy-data", short_help="Make rows to train a policy on, rewarded by a judge.")
 @click.argument("sources", metavar="IN...", nargs=-1, required=True)
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="JSONL file to write.")
 @click.option("--suffix", default="", metavar="TEXT", help="Written behind each question, as it is.")

@@ -22,6 +22,9 @@ from rrm_plugin.reward import RRMJudge
 
 __all__ = ["rank"]
 
+_FAULT = 200
+"""Letters of an error that are shown; the whole stands in its row."""
+
 
 @click.command()
 @click.argument("groups", nargs=-1, required=True)
@@ -70,7 +73,7 @@ def _rank_here(groups: str, name: str, settings: Mapping[str, Any], options: Map
     _refuse_overlap(groups, target, settings, options["config"])
     with RRMJudge(**settings) as judge:
         try:
-            tally = asyncio.run(_rank_file(judge, groups, target))
+            tally, fault = asyncio.run(_rank_file(judge, groups, target))
         except KeyboardInterrupt:
             kept = "; run the same command again to go on" if settings.get("ledger") else ""
             raise click.ClickException(
@@ -83,9 +86,8 @@ def _rank_here(groups: str, name: str, settings: Mapping[str, Any], options: Map
             ) from error
     note(f"{tally.told()} -> {target.name}")
     if tally.errors:
-        raise click.ClickException(
-            f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {target.name}"
-        )
+        told = f"{tally.errors} of {tally.groups} rows could not be scored: see 'error' in {target.name}"
+        raise click.ClickException(f"{told}; the first: {fault}")
 
 
 def _refuse_overlap(groups: str, target: Output, settings: Mapping[str, Any], config: str | None) -> None:
@@ -95,8 +97,9 @@ def _refuse_overlap(groups: str, target: Output, settings: Mapping[str, Any], co
     refuse_overlap(target.written | ledger_files(settings), read)
 
 
-async def _rank_file(judge: RRMJudge, source: str, target: Output) -> Tally:
-    tally = Tally()
+async def _rank_file(judge: RRMJudge, source: str, target: Output) -> tuple[Tally, str]:
+    """Counts what came of the rows; with the error of the first that has one."""
+    tally, fault = Tally(), ""
     with (
         _lines(source) as lines,
         target.rows() as write,
@@ -106,8 +109,9 @@ async def _rank_file(judge: RRMJudge, source: str, target: Output) -> Tally:
             async for row in rows:
                 write(row)
                 tally.count(row)
+                fault = fault or (row["error"] or "")[:_FAULT]
                 progress.advance(tally.told())
-    return tally
+    return tally, fault
 
 
 def _numbered(lines: TextIO) -> Iterator[Line]:

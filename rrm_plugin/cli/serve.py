@@ -72,7 +72,7 @@ _above_0 = click.FloatRange(min=0, min_open=True)
     help="Seconds for what is under way when the service is stopped.",
 )
 @click.option("--tokenizer", help="Of OpenRLHF's policy (hub name or folder): shows the judge the question alone.")
-@click.option("--schedule", help="round_robin, circulant:k, swiss:r, knockout, reference or random:k.")
+@click.option("--schedule", help="round_robin, circulant:k, swiss:r, adaptive:calls, knockout, reference or random:k.")
 @click.option("--reducer", help="win_rate, elo, bradley_terry, knockout_rank or majority.")
 @judge_options
 @plain_errors

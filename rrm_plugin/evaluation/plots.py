@@ -11,15 +11,26 @@ from typing import Any
 
 from rrm_plugin.errors import MissingExtraError
 
-__all__ = ["plot_judge", "plot_runs", "plot_strategies"]
+__all__ = ["check_plots", "plot_judge", "plot_runs", "plot_strategies"]
+
+
+def check_plots() -> None:
+    """For before a long run whose picture is wanted.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise MissingExtraError("writing a PNG", "plots") from None
 
 
 def _figure(panels: int, rows: int = 0) -> Any:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise MissingExtraError("writing a PNG", "plots") from None
+    check_plots()
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     # Without pyplot, which would choose a window system and keep every figure.
     figure = Figure(figsize=(6.4 * panels, max(4.4, 0.25 * rows)), layout="constrained")
     FigureCanvasAgg(figure)

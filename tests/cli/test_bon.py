@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,3 +109,13 @@ def test_it_does_not_write_over_what_it_reads(tmp_path: Path, groups: Path) -> N
     assert result.exit_code == 2 and "are the same file" in result.output
     result = rrm("bon", "nowhere.jsonl", "--json", tmp_path / "a.json", "--engine", "simulated:1")
     assert result.exit_code == 1 and "there is no file 'nowhere.jsonl'" in result.output
+
+
+def test_a_picture_that_cannot_be_drawn_is_refused_before_any_call(
+    tmp_path: Path, groups: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    out = tmp_path / "a.json"
+    result = rrm("bon", groups, "--engine", "scripted:longer", "--json", out, "--png", tmp_path / "a.png")
+    assert result.exit_code == 1 and "rrm-plugin[plots]" in result.output
+    assert not Path(f"{out}.ledger.db").exists()

@@ -65,3 +65,10 @@ def test_a_terminal_of_few_letters_gets_escapes(tmp_path):
     engine = ["--engine", f"replay:{tmp_path / 'é-none'}"]
     run = subprocess.run([*command, *engine], capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
     assert run.returncode == 1 and b"\\xe9-none" in run.stdout, run.stderr
+
+
+def test_each_order_has_a_head():
+    told = compare("q", "short", "a longer one").output
+    first, other = told.split("in the other order, SECOND shown first:")
+    assert first.startswith("FIRST shown first:") and "Assistant 2" in first and "Assistant 1" in other
+    assert "shown first" not in compare("q", "short", "a longer one", "--orders", "fixed").output

@@ -319,3 +319,9 @@ def test_a_budget_that_cannot_be_is_a_usage_error(tmp_path, wrong):
     words = ["rank", str(tmp_path / "groups.jsonl"), "--output", str(tmp_path / "out.jsonl"), "--budget", wrong]
     found = CliRunner().invoke(main, [*words, "--engine", "scripted:longer"])
     assert found.exit_code == 2 and "--budget" in found.output
+
+
+def test_the_first_error_stands_in_the_message(tmp_path):
+    result, rows = rank(tmp_path, [GROUPS[0], "{not json", {"prompt": "q"}], "--engine", "scripted:longer")
+    assert result.exit_code == 1 and len(rows) == 3
+    assert "the first: line 2: is not JSON" in result.output and "has no 'responses'" not in result.output
