@@ -29,7 +29,7 @@ def compare_runs(first: Path, second: Path, target: Output | None, seed: int) ->
     if target is not None:
         refuse_overlap(target.written, {"FIRST": first, "SECOND": second})
     difference = compared(read_judge_report(first), read_judge_report(second), seed=seed)
-    click.echo(comparison_told(difference))
+    click.echo(comparison_told(difference, str(first), str(second)))
     if target is not None:
         with target.rows() as write:
             write({"first": str(first), "second": str(second), **difference})

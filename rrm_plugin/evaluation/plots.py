@@ -93,7 +93,7 @@ def plot_runs(runs: Mapping[str, Any], path: Path) -> None:
     axis = figure.subplots()
     points = [{**point, "label": point["max_tokens"] or Path(point["run"]).stem} for point in runs["points"]]
     _line(axis, [point["tokens_per_pair"] for point in points], points, "label")
-    axis.set(xlabel="tokens a pair", ylabel="accuracy, %", title=runs["benchmark"])
+    axis.set(xlabel="reply tokens a pair", ylabel="accuracy, %", title=runs["benchmark"])
     figure.savefig(path, dpi=120)
 
 

@@ -111,9 +111,18 @@ def _failures(report: Mapping[str, Any]) -> Table:
     return Table(title="Calls without a verdict; they count as wrong", header=["reason", "calls", "%"], rows=rows)
 
 
+_COSTS = {
+    "paid": "calls answered now",
+    "completion_tokens": "reply tokens",
+    "tokens_per_call": "tokens per call, prompt and reply",
+    "completion_tokens_per_call": "reply tokens per call",
+}
+"""Names of costs for a person, where those of the report would be taken for something else."""
+
+
 def _cost(report: Mapping[str, Any]) -> Table:
     cost = report["overall"]["cost"]
-    rows = [[name.replace("_", " "), _plain(value)] for name, value in cost.items() if value]
+    rows = [[_COSTS.get(name, name.replace("_", " ")), _plain(value)] for name, value in cost.items() if value]
     return Table(title="What it took", header=["", ""], rows=rows)
 
 
@@ -124,7 +133,7 @@ def _curve(name: str, points: Sequence[Mapping[str, Any]]) -> Table:
         for point in points
     ]
     title = "Votes for each pair and order" if name == "votes" else "If longer replies had been cut off"
-    return Table(title=title, header=[first.replace("_", " "), "accuracy", "tokens a pair"], rows=rows)
+    return Table(title=title, header=[first.replace("_", " "), "accuracy", "reply tokens a pair"], rows=rows)
 
 
 def strategy_tables(report: Mapping[str, Any]) -> list[Table]:
@@ -161,7 +170,7 @@ def run_tables(runs: Mapping[str, Any]) -> list[Table]:
         ]
         for point in runs["points"]
     ]
-    header = ["run", "max tokens", "votes", "tokens a pair", "accuracy", "agreement", "forced", "failed"]
+    header = ["run", "max tokens", "votes", "reply tokens a pair", "accuracy", "agreement", "forced", "failed"]
     return [Table(title=f"Runs on {runs['benchmark']}, in percent", header=header, rows=rows)]
 
 
@@ -169,20 +178,26 @@ def _plain(value: float | int) -> str:
     return f"{value:,.0f}" if isinstance(value, int) or value >= 100 else f"{value:.2f}"
 
 
-def comparison_told(difference: Mapping[str, Any]) -> str:
-    """What two reports differ by, for a person."""
+def comparison_told(difference: Mapping[str, Any], first: str = "first", second: str = "second") -> str:
+    """What two reports differ by, for a person.
+
+    Args:
+        difference: of the first report over the second, from `judge_reports.compared`.
+        first, second: what to call the two.
+    """
     ends = difference["interval"]
     within = f" [{100 * ends[0]:+.1f}, {100 * ends[1]:+.1f}]" if ends else ""
     lines = [
-        f"{100 * difference['difference']:+.1f} points{within} on {difference['questions']} questions: "
-        f"{difference['better']} better, {difference['worse']} worse; sign test p = {difference['p_value']:.3g}"
+        f"accuracy of {first} over {second}: {100 * difference['difference']:+.1f} points{within}",
+        f"of {difference['questions']} questions {first} does better on {difference['better']} and worse on "
+        f"{difference['worse']}; sign test p = {difference['p_value']:.3g}",
     ]
     here, there = difference["only_in_one"]
     if here or there:
-        lines.append(f"left out: {here} questions of the first report and {there} of the second that the other lacks")
+        lines.append(f"left out: {here} questions of {first} and {there} of {second} that the other lacks")
     if difference["differs"]:
         named = ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in difference["differs"].items())
-        lines.append(f"the runs were not made alike (second -> first): {named}")
+        lines.append(f"the runs were not made alike ({second} -> {first}): {named}")
     return "\n".join(lines)
 
 

@@ -135,7 +135,8 @@ def test_two_runs_are_compared(tmp_path: Path, llmbar: Path) -> None:
     for name, engine in (("a", "simulated:1"), ("b", "simulated:0")):
         rrm("eval", "llmbar", "--data", llmbar, "--engine", engine, "--json", tmp_path / f"{name}.json")
     result = rrm("eval", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json", tmp_path / "c.json")
-    assert "+100.0 points on 12 questions: 12 better, 0 worse; sign test p = 0.000488" in result.output
+    assert f"accuracy of {tmp_path / 'a.json'} over {tmp_path / 'b.json'}: +100.0 points" in result.output
+    assert "a.json does better on 12 and worse on 0; sign test p = 0.000488" in result.output
     assert rows(tmp_path / "c.json")[0]["p_value"] == pytest.approx(2 / 2**12)
     refused = rrm("eval", "compare", tmp_path / "a.json", tmp_path / "b.json", "--json", tmp_path / "a.json")
     assert refused.exit_code == 2 and "are the same file" in refused.output

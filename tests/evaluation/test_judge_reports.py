@@ -105,8 +105,10 @@ def test_two_runs_are_compared_question_by_question() -> None:
     assert difference["p_value"] == sign_test(2, 0) == 0.5
     assert difference["only_in_one"] == [1, 1]
     assert difference["differs"] == {"votes": [2, 1]}
-    told = comparison_told(difference)
-    assert "+66.7 points" in told and "p = 0.5" in told and "votes 2 -> 1" in told
+    told = comparison_told(difference, "one.json", "other.json")
+    assert told.startswith("accuracy of one.json over other.json: +66.7 points")
+    assert "of 3 questions one.json does better on 2 and worse on 0" in told
+    assert "p = 0.5" in told and "votes 2 -> 1" in told
 
 
 def test_runs_without_a_common_question_are_not_compared() -> None:

@@ -14,8 +14,11 @@
     if (size >= 1e4) return `${(value / 1e3).toPrecision(3)}k`;
     return String(Number(value.toPrecision(3))).replace("-", "\u2212");
   };
-  const shown = (metric, value) =>
+  const tick = (metric, value) =>
     value === null || value === undefined ? "–" : metric.share ? `${Number((100 * value).toPrecision(3))}%` : short(value);
+  // The value of a card, as the table below has it: no digit of a whole number is left out.
+  const shown = (metric, value) =>
+    metric.share || !(Math.abs(value) >= 100) ? tick(metric, value) : Math.round(value).toLocaleString("en-US").replace("-", "\u2212");
 
   function draw() {
     for (const plot of plots) plot.destroy();
@@ -50,7 +53,7 @@
         scales: { x: { time: false }, y: { range } },
         axes: [
           { ...axis, size: 22, space: 60, grid: { show: false }, incrs: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1e3, 2e3, 5e3, 1e4, 2e4, 5e4, 1e5, 2e5, 5e5] },
-          { ...axis, size: 44, space: 34, values: (_, ticks) => ticks.map((tick) => shown(metric, tick)) },
+          { ...axis, size: 44, space: 34, values: (_, ticks) => ticks.map((value) => tick(metric, value)) },
         ],
         series: [{}, { stroke: colour("--accent"), width: 2, points: { show: known.length < 40, size: 5, fill: colour("--accent") }, spanGaps: true }],
         hooks: {
