@@ -38,10 +38,21 @@ def whole_groups(run: Run) -> list[list[float]]:
     return [[answers[group, index][0] for index in range(8)] for group in range(8)]
 
 
+async def broker_on(node: str, run: Run, workers: list[Any]) -> str:
+    """Has the broker made anew until Ray, which chooses, has put it on that node; where it is at the end."""
+    home = ""
+    for group in range(60, 90):
+        kill_broker()
+        await bring(run, group, workers=workers)
+        home = await asyncio.to_thread(node_of, run.broker())
+        if home == node:
+            break
+    return home
+
+
 async def node_lost(run: Run, here: list[Any], there: list[Any], cluster: Cluster, node: Any) -> Any:
     """The broker is made on the other node, which is killed when six of eight members have come."""
-    await bring(run, 98, workers=there)
-    home = await asyncio.to_thread(node_of, run.broker())
+    home = await broker_on(node.node_id, run, there)
     waiting = [asyncio.ensure_future(bring(run, 99, [index], workers=here)) for index in range(6)]
     await until(run, "members", 6)
     await asyncio.to_thread(cluster.remove_node, node, False)
@@ -62,7 +73,6 @@ def main(model: str, folder: Path) -> None:
         here = [worker for worker, where in zip(run.workers, nodes, strict=True) if where != other]
         there = [worker for worker, where in zip(run.workers, nodes, strict=True) if where == other]
         told: dict[str, Any] = {"nodes": len(set(nodes)), "groups": whole_groups(run)}
-        kill_broker()
         answers, home = asyncio.run(node_lost(run, here, there, cluster, node))
         told |= {"home": home, "other": other, "now": node_of(run.broker()), "survivors": answers}
     (folder / "told.json").write_text(json.dumps(told), encoding="utf-8")
