@@ -290,8 +290,10 @@ class RRMJudge:
         if self._answered:
             return
         if calls:
+            # No "?" for a model that no server was there to name.
+            engine = self.tournament.judge.engine.name.removesuffix(":?")
             raise EngineUnavailableError(
-                f"the engine {self.tournament.judge.engine.name!r} has answered none of the judge's calls; "
+                f"the engine {engine!r} has answered none of the judge's calls; "
                 f"the first failed with: {calls[0].detail}"
             )
         # A group of one is nobody's mistake where a trainer evaluates with one generation per prompt.

@@ -11,6 +11,7 @@ import click
 
 from rrm_plugin.cli.options import judge_options, judge_settings, plain_errors
 from rrm_plugin.cli.output import json_line
+from rrm_plugin.cli.progress import folded
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.doctor import Finding, Status, check_flags, check_installation, check_judge, check_settings
 from rrm_plugin.doctor.findings import failed
@@ -69,7 +70,7 @@ def _of_judge(options: dict[str, Any], group_size: int | None) -> Sequence[Findi
 
 
 def _told(finding: Finding) -> str:
-    lines = [f"{_MARKS[finding.status]:<8} {finding.subject}: {finding.told}"]
+    lines = [folded(f"{_MARKS[finding.status]:<8} {finding.subject}: {finding.told}", sys.stdout, indent=9)]
     if finding.advice:
-        lines.append(f"{'':<8} -> {finding.advice}")
+        lines.append(folded(f"{'':<8} -> {finding.advice}", sys.stdout, indent=12))
     return "\n".join(lines)

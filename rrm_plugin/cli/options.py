@@ -9,6 +9,7 @@ import errno
 import functools
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ import click
 from rrm_plugin import engines
 from rrm_plugin.cli.budgets import budget_options
 from rrm_plugin.cli.output import Source
-from rrm_plugin.cli.progress import note
+from rrm_plugin.cli.progress import folded, note
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.errors import RRMError
 from rrm_plugin.prompts import PRESETS
@@ -160,11 +161,15 @@ def plain_errors(command: Command) -> Command:
         try:
             return command(*args, **options)
         except RRMError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_folded(str(error))) from error
         except OSError as error:
             # A reader that left is no error to report: click ends the command.
             if error.errno == errno.EPIPE:
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(_folded(str(error))) from error
 
     return run
+
+
+def _folded(message: str) -> str:
+    return folded(message, sys.stderr, before=len("Error: "))

@@ -12,6 +12,7 @@ import errno
 import os
 import shutil
 import sys
+import textwrap
 import time
 from types import TracebackType
 from typing import Any, TextIO
@@ -20,7 +21,7 @@ import click
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-__all__ = ["Progress", "note", "terminal_width"]
+__all__ = ["Progress", "folded", "note", "terminal_width"]
 
 
 def note(text: str) -> None:
@@ -34,6 +35,23 @@ def note(text: str) -> None:
 def terminal_width() -> int | None:
     """Columns of the terminal in which standard error is read; None where it goes elsewhere."""
     return shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+
+
+def folded(text: str, stream: TextIO, *, before: int = 0, indent: int = 0) -> str:
+    """A message between words, in lines that a terminal has room for; as it is for a file or a pipe.
+
+    Args:
+        text: of one line or several, each folded by itself.
+        stream: where it goes.
+        before: columns that are taken in the first line.
+        indent: columns that are left free in the lines that follow.
+    """
+    if not stream.isatty():
+        return text
+    shape: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False, "subsequent_indent": " " * indent}
+    width = max(20, shutil.get_terminal_size().columns)
+    lines = [textwrap.fill(" " * before + line, width, **shape) for line in text.split("\n")]
+    return "\n".join(lines)[before:]
 
 
 _BAR = "{l_bar}{bar:10}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}]{postfix}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from rrm_plugin.cli.options import judge_options, make_judge, plain_errors
+from rrm_plugin.cli.progress import folded
 from rrm_plugin.config import read_judge_settings
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.service.server import run
@@ -93,7 +95,7 @@ def serve(max_body_mb: int, token_file: Path | None, tokenizer: str | None, **op
     )
     policy = load_tokenizer(tokenizer) if tokenizer else None
     with make_judge(options) as judge:
-        run(judge, settings, tokenizer=policy, ready=click.echo, tell=click.echo)
+        run(judge, settings, tokenizer=policy, ready=click.echo, tell=lambda line: click.echo(folded(line, sys.stdout)))
 
 
 def _limits(options: dict[str, Any]) -> dict[str, Any]:

@@ -428,7 +428,7 @@ class HttpEngine:
             after = many if trouble.attempts > 1 else ""
         if error.reason is Reason.UNREACHABLE and failure.status is None and not self._ever_answered:
             return EngineUnavailableError(
-                f"no server answers at {servers}{after}: {error}; is engine= its address, and is it running?",
+                f"no server answers at {servers}{after}: {error}; is engine (--engine) its address, and is it running?",
                 Reason.UNREACHABLE,
                 retryable=True,
             )

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import io
 import os
+import ssl
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -139,12 +140,22 @@ class Transport:
         elif isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError):
             reason, said = Reason.UNREACHABLE, f"{where} closed the connection before its answer was complete"
         elif isinstance(error, aiohttp.ClientConnectionError | OSError):
-            reason, said = Reason.UNREACHABLE, f"no connection to {where}: {error}"
+            reason, said = Reason.UNREACHABLE, f"no connection to {where}: {_plain(error)}"
         else:
             # Something did answer there, so this is not the error of an address at which there is nothing.
             reason, status = Reason.BAD_REPLY, 0
             said = f"{where} answered with something that is not HTTP: {str(error)[:200]!r}"
         return Failure(EngineError(said, reason, retryable=True), status=status)
+
+
+def _plain(error: Exception) -> str:
+    """What went wrong, without what aiohttp says before it: the address, and its settings of TLS even for http://."""
+    found = getattr(error, "os_error", error)
+    if not isinstance(found, OSError) or isinstance(found, ssl.SSLError):
+        return str(error)
+    # A resolver's numbers are below 0 and none of the system's.
+    number = found.errno or 0
+    return os.strerror(number) if number > 0 else found.strerror or str(found)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

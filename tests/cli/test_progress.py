@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 
-from rrm_plugin.cli.progress import Progress
+from rrm_plugin.cli.progress import Progress, folded
 
 
 class Broken(io.StringIO):
@@ -62,3 +62,16 @@ def test_what_was_done_before_counts_and_says_nothing_new():
         progress.stand(9, "done")
     assert [line.split("; ") for line in told.getvalue().splitlines()][-1] == ["9/9 parts", "done"]
     assert "4/9 parts; still" in told.getvalue()
+
+
+def test_a_long_message_is_folded_between_words_in_a_terminal_only(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    text = "no server answers at http://127.0.0.1:9/v1: is that its address, and is it running?"
+
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    lines = folded(text, Terminal(), before=7, indent=2).split("\n")
+    assert len(lines) > 2 and len(lines[0]) <= 33 and all(len(line) <= 40 for line in lines)
+    assert " ".join(line.strip() for line in lines) == text and folded(text, io.StringIO()) == text

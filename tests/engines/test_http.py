@@ -562,7 +562,7 @@ def test_no_server_at_all_names_the_address_and_the_setting():
         assert isinstance(error, EngineUnavailableError)
         assert error.reason is Reason.UNREACHABLE
         assert url in str(error)
-        assert "engine=" in str(error)
+        assert "engine (--engine)" in str(error) and "ssl" not in str(error)
 
     asyncio.run(run())
 

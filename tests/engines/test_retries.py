@@ -426,7 +426,7 @@ def test_a_wrong_address_stays_an_error_that_says_so():
     async def play() -> None:
         judge = HttpEngine(dead_url(), model="judge", retry_for=0.2)
         for _ in range(2):
-            with pytest.raises(EngineUnavailableError, match="is engine= its address"):
+            with pytest.raises(EngineUnavailableError, match=r"is engine \(--engine\) its address"):
                 await judge.generate(QUESTION, Sampling())
         await judge.close()
 
