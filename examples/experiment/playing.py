@@ -35,6 +35,7 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int) -> None:
     waiting = [task for task in tasks if task not in done]
     waited = tuple(waiting)
     playing: dict[Future[None], Task] = {}
+    said: dict[Task, str] = {}
     began = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         while waiting or playing:
@@ -45,8 +46,11 @@ def play(folder: Path, seeds: Sequence[int], split: str, workers: int) -> None:
             for future in ended:
                 future.result()
                 done.add(playing.pop(future))
-            if not ended:
-                _say_how_far([(runs[seed], name) for seed, name in playing.values()])
+            for seed, name in () if ended else playing.values():
+                news = _how_far(runs[seed], name)
+                if news != said.get((seed, name), ""):
+                    said[seed, name] = news
+                    _say(news)
     if len(waited) == len(tasks):
         _note_time(folder, time.perf_counter() - began, workers)
     elif waited:
@@ -71,7 +75,8 @@ def _play_one(run: Run, name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "examples.experiment", "--stage", name, "--seeds", str(run.seed)]
     command += ["--output", str(run.folder), "--split", run.split]
-    _say(f"seed {run.seed}: {name} begins: {STAGES[name].what}")
+    place = f"stage {list(STAGES).index(name) + 1} of {len(STAGES)}"
+    _say(f"seed {run.seed}: {place}, {name}, begins:\n  {STAGES[name].what}")
     with (folder / "log.txt").open("w", encoding="utf-8") as log:
         code = subprocess.run(
             command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False
@@ -83,13 +88,12 @@ def _play_one(run: Run, name: str) -> None:
     _say(f"seed {run.seed}: {name} took {found['seconds']:.0f} s{_news(found)}")
 
 
-def _say_how_far(playing: Sequence[tuple[Run, str]]) -> None:
-    for run, name in playing:
-        lines = (run.at(name) / "log.txt").read_text(encoding="utf-8").split("\n")
-        steps = [line.strip() for line in lines if line.lstrip().startswith("step ")]
-        if steps:
-            # The step and the first three figures: a line of a terminal holds no more.
-            _say(f"  seed {run.seed}: {name}: {' '.join(steps[-1].split()[:8])}")
+def _how_far(run: Run, name: str) -> str:
+    """The newest step in the log of a stage; empty as long as there is none."""
+    lines = (run.at(name) / "log.txt").read_text(encoding="utf-8").split("\n")
+    steps = [line.strip() for line in lines if line.lstrip().startswith("step ")]
+    # The step and the first three figures: a line of a terminal holds no more.
+    return f"  seed {run.seed}: {name}: {' '.join(steps[-1].split()[:8])}" if steps else ""
 
 
 def _say(line: str) -> None:

@@ -12,6 +12,15 @@ from examples.experiment.results import Row, collect, read, share_of_labels, tar
 
 __all__ = ["table", "write_page", "write_report"]
 
+_REWARDS = {
+    "rrm": "the trained judge",
+    "labels": "true labels",
+    "cold_start": "the judge before its training",
+    "random": "chance",
+}
+_COLUMN = 54
+"""Where the figures of a policy begin; with them a line keeps to 80 columns."""
+
 
 def write_report(folder: Path, docs: Path, seeds: Sequence[int], *, with_page: bool) -> str:
     """Writes results, charts and, if asked for, the page, and returns the table.
@@ -42,25 +51,25 @@ def table(rows: Sequence[Row]) -> str:
     lines += ["", "asked for in advance"]
     for target in targets(rows):
         mark = "met" if target.met else "NOT MET"
-        lines.append(f"  {target.what:<52} {target.wanted:<22} {target.reached:<26} {mark}")
+        lines += [f"  {target.what}", f"      {target.wanted}: {target.reached}  {mark}"]
     return "\n".join(lines)
 
 
 def _lines(row: Row) -> list[str]:
     lines = [f"seed {row['seed']}"]
     for when in ("before", "after"):
-        lines.append(f"  judge {when} GRPO".ljust(40) + _judge(row[f"judge_{when}"]))
-    lines.append("  policy before".ljust(40) + f"pass@1 {row['policy_before']:.1f}%")
+        lines += [f"  judge {when} GRPO", *_judge(row[f"judge_{when}"])]
+    lines.append("  policy before".ljust(_COLUMN) + f"pass@1 {row['policy_before']:.1f}%")
     for reward, after in row["policy_after"].items():
-        line = f"  policy, rewarded by {reward}".ljust(40) + f"pass@1 {after:.1f}%  {after - row['policy_before']:+.1f}"
+        told = f"  policy, rewarded by {_REWARDS.get(reward, reward)}".ljust(_COLUMN)
+        lines.append(f"{told}pass@1 {after:.1f}%  {after - row['policy_before']:+.1f}")
         if reward == "rrm":
-            line += f", {share_of_labels(row):.0f}% of what the labels give"
-        lines.append(line)
+            lines.append(f"      that is {share_of_labels(row):.0f}% of what the labels give")
     return lines
 
 
-def _judge(figures: Mapping[str, Any]) -> str:
-    return (
-        f"right {figures['first_order']}% / {figures['swapped_order']}% (swapped), orders agree "
-        f"{figures['agreement']}%, computes {figures['computes']}%"
-    )
+def _judge(figures: Mapping[str, Any]) -> list[str]:
+    return [
+        f"      right {figures['first_order']}% / {figures['swapped_order']}% (swapped)",
+        f"      orders agree {figures['agreement']}%, computes {figures['computes']}%",
+    ]

@@ -269,7 +269,8 @@ def test_share_of_labels() -> None:
 
 def test_table_says_what_is_missed() -> None:
     text = report.table([made_up_row(), made_up_row(policy_before=60.0)])
-    assert "NOT MET" in text and "+29.0, 97% of what the labels give" in text
+    assert "NOT MET" in text and "that is 97% of what the labels give" in text
+    assert "by the judge before its training" in text and max(map(len, text.splitlines())) <= 80
 
 
 def test_a_fresh_run_throws_away_runs_and_nothing_else(tmp_path: Path) -> None:
