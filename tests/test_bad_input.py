@@ -96,8 +96,8 @@ def test_a_server_that_hangs_is_given_up_in_time():
 def test_a_wrong_address_is_named_and_stops_a_trainer():
     with RRMJudge(engine=dead_url(), **QUICK) as judge:
         scores = judge.score("q", ["one", "two"])
-        assert scores.values == [None, None] and "engine=" in scores.judgements[0].detail
-        with pytest.raises(EngineUnavailableError, match=r"engine="):
+        assert scores.values == [None, None] and "is engine (--engine) its address" in scores.judgements[0].detail
+        with pytest.raises(EngineUnavailableError, match=r"is engine \(--engine\) its address"):
             judge(["q", "q"], ["one", "two"])
 
 
