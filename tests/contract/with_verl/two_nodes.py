@@ -6,8 +6,10 @@ python -m tests.contract.with_verl.two_nodes MODEL FOLDER
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,10 @@ def node_of(actor: Any) -> str:
     return ray.get(actor.__ray_call__.remote(lambda _: ray.get_runtime_context().get_node_id()))
 
 
+def process_of(actor: Any) -> int:
+    return ray.get(actor.__ray_call__.remote(lambda _: os.getpid()))
+
+
 def whole_groups(run: Run) -> list[list[float]]:
     answers = asyncio.run(in_any_order(run, range(8), 8))
     return [[answers[group, index][0] for index in range(8)] for group in range(8)]
@@ -51,11 +57,17 @@ async def broker_on(node: str, run: Run, workers: list[Any]) -> str:
 
 
 async def node_lost(run: Run, here: list[Any], there: list[Any], cluster: Cluster, node: Any) -> Any:
-    """The broker is made on the other node, which is killed when six of eight members have come."""
+    """The broker is made on the other node, which is killed when six of eight members have come.
+
+    Ray ends the node's own process; the broker's would follow it some time later, and might answer the rest before.
+    """
     home = await broker_on(node.node_id, run, there)
+    process = await asyncio.to_thread(process_of, run.broker())
     waiting = [asyncio.ensure_future(bring(run, 99, [index], workers=here)) for index in range(6)]
     await until(run, "members", 6)
     await asyncio.to_thread(cluster.remove_node, node, False)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
     rest = await bring(run, 99, [6, 7], workers=here)
     return [*(answers[0] for answers in await asyncio.gather(*waiting)), *rest], home
 
