@@ -16,7 +16,8 @@ reward. Verdicts have neither grades nor ties. No real judge is asked.
     python benchmarks/reward_per_call.py [--groups 1000] [--sizes 16,8,4,32,64] [--jobs 1] [--write]
 
 Reads ../shared/data beside the checkout, or the folder in RRM_SHARED_DATA. Groups of 32 are half as many, of 64 a
-fifth. `--write` puts the tables into benchmarks/results/reward_per_call.md after each size.
+fifth. `--write` puts the tables into benchmarks/results/reward_per_call.md after each size, and what the picture in
+docs/performance.md shows beside it.
 """
 
 from __future__ import annotations
@@ -27,20 +28,19 @@ import os
 os.environ.update({f"{library}_NUM_THREADS": "1" for library in ("OMP", "OPENBLAS", "MKL")})
 
 import argparse
-import platform
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-from simulated.cells import Cell, measure
+from measured.keeping import keep, machine
+from simulated.cells import Cell, Row, measure
 from simulated.fitting import Fit, fit, tables
 from simulated.judges import Judge
 from simulated.pages import bars, curve, details, differences, fits, growth, reducers
 
 ROOT = Path(__file__).parents[1]
-RESULTS = Path(__file__).parent / "results" / "reward_per_call.md"
 FEWER = {32: 2, 64: 5}
 """Groups of these sizes are so many times fewer."""
 JUDGES = (
@@ -60,17 +60,12 @@ def fitted() -> list[Fit]:
     return [fit(name, cells) for name, cells in tables(path).items()]
 
 
-def page(cells: list[Cell], found: list[Fit], seconds: float) -> str:
+def page(cells: list[Cell], found: list[Fit]) -> str:
     """All tables, as Markdown."""
-    sizes = sorted({cell.size for cell in cells})
-    counts = ", ".join(f"{next(cell.groups for cell in cells if cell.size == n):,} of {n}" for n in sizes)
     parts = [
-        "# Reward for each judge call",
-        "Written by `python benchmarks/reward_per_call.py --write`. A simulation: the script says which judges, what "
-        "is measured and how. Rewards of adaptive are `bradley_terry:0.5` of its verdicts, with "
-        '`orders="balanced"`; ± and brackets are one standard error over groups.',
-        f"Groups: {counts}. Python {platform.python_version()}, NumPy {np.__version__}, {platform.machine()}, "
-        f"{os.cpu_count()} cores, {seconds / 60:.0f} minutes at load {os.getloadavg()[0]:.1f}.",
+        "A simulation: the script says which judges, what is measured and how. Rewards of adaptive are "
+        '`bradley_terry:0.5` of its verdicts, with `orders="balanced"`; ± and brackets are one standard error over '
+        "groups.",
         "## What was aimed for\n\n" + bars(cells),
         "## Adaptive against the rest at equal calls\n\n" + differences(cells),
         "## Reward against calls\n\n" + curve(cells),
@@ -78,7 +73,40 @@ def page(cells: list[Cell], found: list[Fit], seconds: float) -> str:
         "## Settings of adaptive\n\n" + reducers(cells),
         "## Every contestant\n\n" + details(cells),
     ]
-    return "\n\n".join([*parts, *(["## The fitted judges\n\n" + fits(found)] if found else [])]) + "\n"
+    return "\n\n".join([*parts, *(["## The fitted judges\n\n" + fits(found)] if found else [])]).rstrip()
+
+
+def figures(cells: list[Cell]) -> list[dict[str, Any]]:
+    """Correlation with the truth by calls, as plain values."""
+
+    def points(rows: list[Row]) -> list[dict[str, Any]]:
+        return [{"name": row.name, "calls": row.calls, "correlation": row.correlation.value} for row in rows]
+
+    return [
+        {
+            "judge": cell.judge.name,
+            "size": cell.size,
+            "adaptive": [{"calls": calls, "correlation": one.value} for calls, (one, _) in cell.curve.items()],
+            "full": cell.full.correlation.value,
+            "rivals": points(cell.rivals),
+            "own": points(cell.own),
+        }
+        for cell in cells
+    ]
+
+
+def write(cells: list[Cell], found: list[Fit], seconds: float) -> None:
+    """Into benchmarks/results."""
+    sizes = sorted({cell.size for cell in cells})
+    counts = ", ".join(f"{next(cell.groups for cell in cells if cell.size == n):,} of {n}" for n in sizes)
+    keep(
+        "reward_per_call",
+        title="Reward for each judge call",
+        command="python benchmarks/reward_per_call.py --write",
+        body=page(cells, found),
+        on=f"Groups: {counts}. {machine('numpy')}; it took {seconds / 60:.0f} minutes",
+        figures={"cells": figures(cells)},
+    )
 
 
 def main() -> None:
@@ -87,12 +115,11 @@ def main() -> None:
     parser.add_argument("--groups", type=int, default=1000)
     parser.add_argument("--sizes", default="16,8,4,32,64")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
-    parser.add_argument("--write", action="store_true", help=f"write {RESULTS.name}")
+    parser.add_argument("--write", action="store_true", help="keep them")
     options = parser.parse_args()
     begin = time.time()
     found = fitted()
     cells: list[Cell] = []
-    text = ""
     judges = [*JUDGES, *(one.judge for one in found)]
     wanted = [(judge, size) for size in map(int, options.sizes.split(",")) for judge in judges]
     with ProcessPoolExecutor(options.jobs) as pool:
@@ -101,12 +128,9 @@ def main() -> None:
             cells.append(cell)
             print(f"{cell.judge.name}, groups of {cell.size}: {time.time() - begin:.0f} s", file=sys.stderr, flush=True)
             # Sizes that are through are kept should the rest not come to an end.
-            if len(cells) % len(judges) == 0:
-                text = page(cells, found, time.time() - begin)
-                if options.write:
-                    RESULTS.parent.mkdir(exist_ok=True)
-                    RESULTS.write_text(text, encoding="utf-8")
-    print(text)
+            if options.write and len(cells) % len(judges) == 0:
+                write(cells, found, time.time() - begin)
+    print(page(cells, found))
 
 
 if __name__ == "__main__":
