@@ -5,7 +5,8 @@
 
 A page says where a table goes with `<!-- generated: NAME -->` and `<!-- end -->`; NAME is a key of TABLES. Pages are
 those in docs/ and in the folders of integrations/. The words of a table are those of the docstrings, so that a setting
-is explained in one place. performance.md is made of what the scripts in benchmarks/ left in benchmarks/results.
+is explained in one place. performance.md and its pictures are made of what the scripts in benchmarks/ left in
+benchmarks/results.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ import evaluation_tables
 import gpqa_tables
 import metric_tables
 import performance
+import performance_pictures
 import service_tables
 
 DOCS = Path(__file__).resolve().parent.parent
@@ -349,6 +351,10 @@ def main(arguments: Sequence[str]) -> int:
             stale.append(path.relative_to(DOCS.parent))
             if "--check" not in arguments:
                 path.write_text(wanted, encoding="utf-8")
+    for name in performance_pictures.outdated():
+        stale.append(performance_pictures.FOLDER.relative_to(DOCS.parent) / f"{name}.png")
+        if "--check" not in arguments:
+            performance_pictures.draw(name)
     for page in stale:
         print(f"{page} {'is out of date' if '--check' in arguments else 'is written anew'}")
     return 1 if stale and "--check" in arguments else 0

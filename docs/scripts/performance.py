@@ -1,5 +1,6 @@
 """docs/performance.md, from what the benchmarks left in benchmarks/results: a table of what was aimed for and what was
-measured, and of each page its command, its machine and one table or two with what stands above them there.
+measured, and of each page its command, its machine, its picture if it has one, and one table or two with what stands
+above them there.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from performance_pictures import PICTURES, can_draw
 
 __all__ = ["page"]
 
@@ -158,6 +161,8 @@ def _section(name: str, text: str) -> str:
     if missing:
         raise ValueError(f"benchmarks/results/{name}.md has no table {sorted(missing)[0]}: mend CHOSEN")
     parts = [f"## {title.removeprefix('# ')}", *_opening(rest)]
+    if can_draw(name):
+        parts.append(f"![{PICTURES[name].about}](performance/{name}.png)")
     for each in shown:
         if each.key in chosen:
             parts += [*([f"### {each.heading}"] if each.heading else []), *each.about, each.table]

@@ -57,6 +57,10 @@ def test_what_is_generated_is_up_to_date(page: Path) -> None:
     assert written == generator().renewed(page.name, written), "run docs/scripts/generate.py"
 
 
+def test_pictures_of_benchmarks_are_of_the_figures_that_are_kept() -> None:
+    assert not generator().performance_pictures.outdated(), "run docs/scripts/generate.py"
+
+
 def test_every_table_is_shown_and_the_command_line_has_its_page() -> None:
     pages = [page.read_text(encoding="utf-8") for page in (*PAGES, *PAGES_OF_HOSTS)]
     shown = {name for page in pages for name in re.findall(r"<!-- generated: ([\w-]+) -->", page)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from typing import Any
 
 import pytest
@@ -40,6 +41,7 @@ Of both.
 
 @pytest.fixture(scope="module")
 def script() -> Any:
+    sys.path.append(str(ROOT / "docs" / "scripts"))
     spec = importlib.util.spec_from_file_location("performance", ROOT / "docs" / "scripts" / "performance.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
