@@ -123,6 +123,8 @@ def measure(folder: Path, *, blocks: int, runs: int) -> dict[str, list[dict[str,
             asked, hit = (now - before for now, before in zip(cache_counts(llm), (queries, hits), strict=True))
             found[order].append({"hit": hit / asked, "calls": len(prompts) / seconds, "tokens": asked})
             print(run, order, found[order][-1], file=sys.stderr, flush=True)
+    # vLLM's own process would be waited for for ever at the end of this one.
+    llm.llm_engine.engine_core.shutdown()
     return found
 
 

@@ -124,6 +124,8 @@ def measure(folder: Path, *, count: int, rounds: int) -> dict[str, list[Round]]:
             found[name].append(played(contestants[name]))
         print(number, {name: round(each[-1].rate) for name, each in found.items()}, file=sys.stderr, flush=True)
     asyncio.run(engine.close())
+    # vLLM's own process would be waited for for ever at the end of this one.
+    llm.llm_engine.engine_core.shutdown()
     return found
 
 
