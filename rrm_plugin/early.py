@@ -77,7 +77,7 @@ class EarlyMatches:
         if players < 2:
             return []
         try:
-            return self._tournament.start(self._query, range(size), players).next_matches([])
+            return self._tournament.first_matches(self._query, range(size), players)
         except RRMError:
             # A schedule that does not fit such a group: its scores will say so.
             return []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -15,7 +15,7 @@ from rrm_plugin.judge import PairJudge
 from rrm_plugin.prompts import Guarded
 from rrm_plugin.types import Judgement, Match, Reason, Usage, Verdict
 
-__all__ = ["Early", "Looks", "Shown", "majority_of", "together"]
+__all__ = ["Early", "Looks", "Shown", "majority_of", "onward", "together"]
 
 Result = TypeVar("Result")
 
@@ -158,3 +158,36 @@ async def together(calls: Iterable[Awaitable[Result]]) -> list[Result]:
         for task in tasks:
             task.cancel()
         raise
+
+
+async def onward(calls: Iterable[Awaitable[Result]], after: Callable[[Result], Iterable[Awaitable[Result]]]) -> None:
+    """Waits for calls and for those that each result calls for, until there are none; the first error ends all others.
+
+    Args:
+        after: the calls to begin once this result is there.
+    """
+    under_way: set[asyncio.Future[Result]] = set()
+    settled: asyncio.Queue[asyncio.Future[Result]] = asyncio.Queue()
+
+    def begin(calls: Iterable[Awaitable[Result]]) -> None:
+        for task in map(asyncio.ensure_future, calls):
+            under_way.add(task)
+            task.add_done_callback(settled.put_nowait)
+
+    try:
+        begin(calls)
+        while under_way:
+            task = await settled.get()
+            under_way.remove(task)
+            begin(after(task.result()))
+    except BaseException:
+        for task in under_way:
+            task.cancel()
+            task.add_done_callback(_noticed)
+        raise
+
+
+def _noticed(task: asyncio.Future[Result]) -> None:
+    """An error after the first is not told, but it is no surprise either: asyncio would log it as never seen."""
+    if not task.cancelled():
+        task.exception()

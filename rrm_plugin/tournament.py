@@ -1,7 +1,8 @@
 """Plays the matches of groups and reduces their judgements to scores.
 
-All matches that a schedule allows at a time are judged at once, in all groups together; how many calls run at a time is
-the engine's own limit. A group that cannot be scored says why in its scores and disturbs no other.
+All matches that a schedule allows at a time are judged at once, in all groups together, and it is asked for more
+as they come to an end; how many calls run at a time is the engine's own limit. A group that cannot be scored says why in its
+scores and disturbs no other.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import asyncio
 import hashlib
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -19,11 +20,11 @@ import numpy as np
 from rrm_plugin import consistency
 from rrm_plugin.errors import ConfigError, RRMError
 from rrm_plugin.judge import PairJudge
-from rrm_plugin.looks import Early, Looks, Shown, majority_of, together
+from rrm_plugin.looks import Early, Looks, Shown, majority_of, onward, together
 from rrm_plugin.metrics.openings import Signs, signs_of
 from rrm_plugin.prompts import Guarded, response_text
 from rrm_plugin.reducers import Outcomes, Reducer
-from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper
+from rrm_plugin.schedules import NamesMembers, Orders, Schedule, Stepper, branching
 from rrm_plugin.types import Group, Judgement, Match, Prompt, Response, Scores, Usage
 
 __all__ = ["SameAs", "Tournament"]
@@ -196,6 +197,10 @@ class Tournament:
             schedule = schedule.among(player_of)
         return schedule.start(players, self.orders, _generator(self.seed, query, players))
 
+    def first_matches(self, query: Guarded, player_of: Sequence[int], players: int) -> list[Match]:
+        """The matches of a group that can be judged before any verdict; `start` says of whom."""
+        return list(branching(self.start(query, player_of, players)).matches_after({}).values())
+
     @property
     def looks(self) -> Looks:
         """How a single match is judged."""
@@ -225,27 +230,21 @@ class Tournament:
         return entry
 
     async def _play(self, entry: _Entry, early: Early | None) -> list[Judgement]:
-        stepper = self.start(entry.query, entry.player_of, len(entry.players))
-        judgements: list[Judgement] = []
-        while matches := stepper.next_matches(judgements):
-            judgements += await self._round(entry, matches, early)
-        return judgements
+        """The judgements of all matches, in the order of play."""
+        stepper = branching(self.start(entry.query, entry.player_of, len(entry.players)))
+        judged: dict[int, Judgement] = {}
 
-    async def _round(self, entry: _Entry, matches: Sequence[Match], early: Early | None) -> list[Judgement]:
-        """In the order of the matches; those of one pair wait for each other and for nobody else."""
-        places: dict[tuple[int, int], list[int]] = defaultdict(list)
-        for place, match in enumerate(matches):
-            places[match.pair].append(place)
-        shown = [Shown(entry.players[match.first], entry.players[match.second], match) for match in matches]
-        pairs = await together(
-            self.looks.settled(entry.query, [shown[place] for place in own], early) for own in places.values()
-        )
-        judged = {
-            place: judgement
-            for own, judgements in zip(places.values(), pairs, strict=True)
-            for place, judgement in zip(own, judgements, strict=True)
-        }
-        return [judged[place] for place in range(len(matches))]
+        def go_on(settled: Mapping[int, Judgement]) -> list[Awaitable[dict[int, Judgement]]]:
+            judged.update(settled)
+            return [self._settle(entry, own, early) for own in _by_pair(stepper.matches_after(settled))]
+
+        await onward(go_on({}), go_on)
+        return [judged[place] for place in sorted(judged)]
+
+    async def _settle(self, entry: _Entry, matches: Mapping[int, Match], early: Early | None) -> dict[int, Judgement]:
+        """The matches of one pair, which wait for each other and for nobody else."""
+        shown = [Shown(entry.players[match.first], entry.players[match.second], match) for match in matches.values()]
+        return dict(zip(matches, await self.looks.settled(entry.query, shown, early), strict=True))
 
     def _reduce(self, group: Group, entry: _Entry, judgements: Sequence[Judgement], unused: Usage) -> Scores:
         players = len(entry.players)
@@ -309,6 +308,13 @@ class _Entry:
         """Takes the first admitted for the reference: last of the players, and no response."""
         self.players.append(self.players.pop(0))
         self.player_of = [(player - 1) % len(self.players) for player in self.player_of[1:]]
+
+
+def _by_pair(matches: Mapping[int, Match]) -> list[dict[int, Match]]:
+    pairs: dict[tuple[int, int], dict[int, Match]] = defaultdict(dict)
+    for place, match in matches.items():
+        pairs[match.pair][place] = match
+    return list(pairs.values())
 
 
 def _silence(ballots: Sequence[Judgement]) -> str | None:

@@ -24,18 +24,21 @@ from typing import Literal
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._adaptive import Adaptive
-from rrm_plugin.schedules._base import NamesMembers, Schedule, Stepper
+from rrm_plugin.schedules._base import Branching, NamesMembers, Schedule, Stepper, branching
 from rrm_plugin.schedules._fixed import Circulant, RandomRivals, Reference, RoundRobin
+from rrm_plugin.schedules._knockout import Knockout
 from rrm_plugin.schedules._orders import Orders
-from rrm_plugin.schedules._rounds import Knockout, Swiss
+from rrm_plugin.schedules._swiss import Swiss
 from rrm_plugin.specs import Entry, resolve
 
 __all__ = [
+    "Branching",
     "NamesMembers",
     "Orders",
     "Schedule",
     "Stepper",
     "adaptive",
+    "branching",
     "circulant",
     "knockout",
     "random_rivals",

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._base import Stepper, at_least
-from rrm_plugin.schedules._orders import Orders, Pair, RunningBalance, per_pair, seated
+from rrm_plugin.schedules._orders import Orders, Pair, RunningBalance, coin, per_pair, seated
 from rrm_plugin.specs import number
 from rrm_plugin.types import Judgement, Match, Verdict
 
@@ -88,7 +88,8 @@ class _AdaptiveStepper:
         self._least_gain = least_gain
         self._orders: Orders = orders
         self._rng = rng
-        self._balance = RunningBalance(n, rng)
+        self._toss = coin(rng)
+        self._balance = RunningBalance(n)
         self._round = 0
         self._open = ~np.eye(n, dtype=bool)
         """(n, n) Whether i may still be shown first against j."""
@@ -110,7 +111,7 @@ class _AdaptiveStepper:
         gain = known.expected_correlation - before
         if connected and pairs and gain * self._n < self._least_gain * len(pairs) * per_pair(self._orders):
             pairs = []
-        matches = seated(pairs, self._orders, self._rng, balance=list, round=self._round)
+        matches = seated(pairs, self._orders, self._toss, balance=lambda pairs, _: list(pairs), round=self._round)
         self._pairs_left = self._pairs_left - len(pairs) if pairs else 0
         self._round += 1
         return matches
@@ -159,7 +160,7 @@ class _AdaptiveStepper:
     def _turned(self, first: int, second: int) -> Pair:
         """Who was first less often is first, unless the pair was shown that way before."""
         if self._open[first, second] and self._open[second, first]:
-            return self._balance([(first, second)])[0]
+            return self._balance([(first, second)], self._toss)[0]
         first, second = (first, second) if self._open[first, second] else (second, first)
         self._balance.lead[first] += 1
         self._balance.lead[second] -= 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -11,7 +11,7 @@ from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._orders import Orders
 from rrm_plugin.types import Judgement, Match
 
-__all__ = ["NamesMembers", "OneRound", "Schedule", "Stepper", "at_least"]
+__all__ = ["Branching", "NamesMembers", "OneRound", "Schedule", "Stepper", "at_least", "branching"]
 
 
 class Stepper(Protocol):
@@ -22,6 +22,27 @@ class Stepper(Protocol):
 
         Args:
             judgements: all of this group so far; every match handed out before is in it, with a verdict or without.
+        """
+        ...
+
+
+@runtime_checkable
+class Branching(Protocol):
+    """What a stepper is besides when a match need not wait for all that are under way, only for some.
+
+    It is then asked in this way alone, again and again while matches are out. They have to be those of `next_matches`,
+    whatever the order in which judgements come: what is drawn for a match may depend on its place, but not on when it
+    is asked for.
+    """
+
+    def matches_after(self, judgements: Mapping[int, Judgement]) -> Mapping[int, Match]:
+        """The matches that can be judged now and were not handed out yet, each by its place in the order of play.
+
+        The tournament is over when there are none, and none is out.
+
+        Args:
+            judgements: what came since it was last asked, by the same places, with a verdict or without; nothing at the
+                start. Matches of one pair that were handed out together come together.
         """
         ...
 
@@ -77,6 +98,30 @@ class OneRound:
     def next_matches(self, judgements: Sequence[Judgement]) -> list[Match]:
         matches, self._matches = self._matches, []
         return matches
+
+
+def branching(stepper: Stepper) -> Branching:
+    """The stepper itself where it is one that can be asked while matches are out; else one that goes on when none is."""
+    return stepper if isinstance(stepper, Branching) else _InRounds(stepper)
+
+
+class _InRounds:
+    """Asks for the next round when all of the last one is in."""
+
+    def __init__(self, stepper: Stepper) -> None:
+        self._stepper = stepper
+        self._judged: dict[int, Judgement] = {}
+        self._handed_out = 0
+
+    def matches_after(self, judgements: Mapping[int, Judgement]) -> dict[int, Match]:
+        self._judged.update(judgements)
+        if len(self._judged) < self._handed_out:
+            return {}
+        # In the order of play, whatever the order in which they came.
+        matches = self._stepper.next_matches([self._judged[place] for place in range(self._handed_out)])
+        places = range(self._handed_out, self._handed_out + len(matches))
+        self._handed_out = places.stop
+        return dict(zip(places, matches, strict=True))
 
 
 def at_least(least: int, setting: str, value: object) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from rrm_plugin.errors import GroupError
 from rrm_plugin.schedules._base import OneRound, Stepper, at_least
-from rrm_plugin.schedules._orders import Orders, Pair, balanced_orientation, per_pair, seated
+from rrm_plugin.schedules._orders import Orders, Pair, balanced_orientation, coin, per_pair, seated
 
 __all__ = ["Circulant", "RandomRivals", "Reference", "RoundRobin", "offsets"]
 
@@ -56,7 +56,7 @@ class Circulant:
     def start(self, n: int, orders: Orders, rng: np.random.Generator) -> Stepper:
         steps = offsets(n, self.k)
         natural = [(i, (i + step) % n) for step in steps for i in range(n)]
-        return OneRound(seated(_ring(n, steps), orders, rng, balance=lambda _: natural))
+        return OneRound(seated(_ring(n, steps), orders, coin(rng), balance=lambda *_: natural))
 
     def calls(self, n: int, orders: Orders) -> int:
         steps = offsets(n, self.k)
@@ -169,4 +169,4 @@ def _ring(n: int, steps: Sequence[int]) -> list[Pair]:
 
 
 def _one_round(pairs: Sequence[Pair], orders: Orders, rng: np.random.Generator) -> OneRound:
-    return OneRound(seated(pairs, orders, rng, balance=partial(balanced_orientation, rng=rng)))
+    return OneRound(seated(pairs, orders, coin(rng), balance=lambda pairs, _: balanced_orientation(pairs, rng)))

@@ -13,7 +13,7 @@ import numpy as np
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.types import Match
 
-__all__ = ["Orders", "Pair", "RunningBalance", "balanced_orientation", "per_pair", "seated"]
+__all__ = ["Coin", "Orders", "Pair", "RunningBalance", "balanced_orientation", "coin", "per_pair", "seated"]
 
 Orders = Literal["both", "balanced", "random", "fixed"]
 """How the pairs of a schedule are shown.
@@ -25,6 +25,14 @@ Orders = Literal["both", "balanced", "random", "fixed"]
 """
 
 Pair = tuple[int, int]
+
+Coin = Callable[[], bool]
+"""Tossed where chance decides who of a pair is shown first: True turns the pair round."""
+
+
+def coin(rng: np.random.Generator) -> Coin:
+    """A fair one; each toss is the generator's next number."""
+    return lambda: bool(rng.random() < 0.5)
 
 
 def per_pair(orders: Orders) -> int:
@@ -41,18 +49,17 @@ def per_pair(orders: Orders) -> int:
 def seated(
     pairs: Sequence[Pair],
     orders: Orders,
-    rng: np.random.Generator,
-    balance: Callable[[Sequence[Pair]], list[Pair]],
+    toss: Coin,
+    balance: Callable[[Sequence[Pair], Coin], list[Pair]],
     round: int = 0,
 ) -> list[Match]:
-    """The matches of one round; `balance` orients the pairs where `orders` is "balanced"."""
+    """The matches of pairs of one round; `balance` orients them where `orders` is "balanced"."""
     if per_pair(orders) == 2:
         shown = [order for first, second in pairs for order in ((first, second), (second, first))]
     elif orders == "balanced":
-        shown = balance(pairs)
+        shown = balance(pairs, toss)
     elif orders == "random":
-        heads = rng.random(len(pairs)) < 0.5
-        shown = [(pair[1], pair[0]) if head else pair for pair, head in zip(pairs, heads, strict=True)]
+        shown = [pair[::-1] if toss() else pair for pair in pairs]
     else:
         shown = [(min(pair), max(pair)) for pair in pairs]
     return [Match(first=first, second=second, round=round) for first, second in shown]
@@ -97,17 +104,16 @@ class RunningBalance:
     difference above 1 is then unavoidable.
     """
 
-    def __init__(self, n: int, rng: np.random.Generator) -> None:
+    def __init__(self, n: int) -> None:
         self.lead = [0] * n
         """Times shown first minus times shown second, per candidate."""
-        self._rng = rng
 
-    def __call__(self, pairs: Sequence[Pair]) -> list[Pair]:
-        return [self._turned(*pair) for pair in pairs]
+    def __call__(self, pairs: Sequence[Pair], toss: Coin) -> list[Pair]:
+        return [self._turned(*pair, toss) for pair in pairs]
 
-    def _turned(self, one: int, other: int) -> Pair:
+    def _turned(self, one: int, other: int, toss: Coin) -> Pair:
         ahead = self.lead[one] - self.lead[other]
-        if ahead > 0 or (ahead == 0 and self._rng.random() < 0.5):
+        if ahead > 0 or (ahead == 0 and toss()):
             one, other = other, one
         self.lead[one] += 1
         self.lead[other] -= 1
