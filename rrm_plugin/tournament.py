@@ -1,8 +1,8 @@
 """Plays the matches of groups and reduces their judgements to scores.
 
-All matches that a schedule allows at a time are judged at once, in all groups together, and it is asked for more
-as they come to an end; how many calls run at a time is the engine's own limit. A group that cannot be scored says why in its
-scores and disturbs no other.
+All matches that a schedule allows at a time are judged at once, in all groups together, and more are asked for as they
+end; how many calls run at a time is the engine's own limit. A group that cannot be scored says why in its scores and
+disturbs no other.
 """
 
 from __future__ import annotations

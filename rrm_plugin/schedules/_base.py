@@ -101,7 +101,7 @@ class OneRound:
 
 
 def branching(stepper: Stepper) -> Branching:
-    """The stepper itself where it is one that can be asked while matches are out; else one that goes on when none is."""
+    """The stepper itself where it can be asked while matches are out; else one around it, which waits until none is."""
     return stepper if isinstance(stepper, Branching) else _InRounds(stepper)
 
 
