@@ -1,13 +1,19 @@
 """How much longer than it must a batch of groups takes, on an engine with so many slots, under every schedule.
 
 256 groups of 8 are judged by replies of 64 to 8,192 tokens (lognormal, median 800). The bound is what nobody could beat
-who knew all lengths beforehand: the total work on all slots at once, or the longest chain of rounds of a group.
+who knew all lengths beforehand: the total work on all slots at once, or the longest chain of pairs of a group, each of
+which waits for the one before. In a knockout that is the longest way through its bracket; in other schedules of several
+rounds each round waits for all pairs of the one before, so it is the sum of the rounds' longest.
 
-    ours        the tournament as it is: each group goes on as soon as its own verdicts are there
+    ours        the tournament as it is: each group goes on as soon as its own verdicts are there, a knockout's match as
+                soon as those of its own two players are
     lock-step   all groups wait for each other after each round, and so for the longest reply of all
 
 In simulated time over five seeds, where a run differs by the order of its calls alone; and over HTTP against a local
 server in real time, with all that the client costs. `concurrency="auto"` is held against a number that is told.
+
+Last, knockouts each by itself, with a slot for every call: what is won by not waiting for the other branches shows
+where nothing else keeps the engine busy.
 
     python benchmarks/engine_load.py [--write]
 """
@@ -21,9 +27,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from loaded.replies import bound, groups
+from loaded.replies import bound, groups, longest_chain
 from loaded.server import served
 from loaded.simulated import SlottedEngine, simulated
 from measured.keeping import keep, machine, spread, table
@@ -46,6 +53,8 @@ SEEDS = range(5)
 AUTO = None
 CASES: tuple[tuple[int, Orders], ...] = ((64, "both"), (64, "balanced"), (256, "both"))
 """Slots and orders that are played in simulated time."""
+ALONE: tuple[tuple[int, Orders], ...] = ((8, "both"), (16, "both"), (32, "both"), (32, "balanced"))
+"""Sizes and orders of knockouts that are played by themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +134,24 @@ def over_http(name: str, orders: Orders, seed: int, slots: int, pace: float) -> 
     return _run(scores, took / pace, slots)
 
 
+def alone(size: int, orders: Orders) -> dict[str, Any]:
+    """Knockouts that have an engine for themselves: their time, and that of the same matches round by round."""
+    taken: list[tuple[float, float]] = []
+    for group in groups(0, COUNT, size):
+        branches = tournament("knockout", orders, SlottedEngine(0, 2 * size, 2 * size))
+        rounds = tournament("knockout", orders, SlottedEngine(0, 2 * size, 2 * size))
+        (scores,), took = simulated(partial(branches.score, [group]))
+        assert took == longest_chain(scores), "a chain is what a group takes that waits for nothing else"
+        taken.append((took, simulated(partial(lock_step, rounds, [group]))[1]))
+    print("alone", size, orders, file=sys.stderr, flush=True)
+    return {
+        "size": size,
+        "orders": orders,
+        "ratios": [took / waiting for took, waiting in taken],
+        "all": sum(took for took, _ in taken) / sum(waiting for _, waiting in taken),
+    }
+
+
 def _run(scores: Sequence[Scores], took: float, slots: int) -> Run:
     assert all(each.error is None for each in scores)
     least, by = bound(scores, slots)
@@ -160,7 +187,13 @@ def real_runs(slots: int, pace: float, seeds: Sequence[int]) -> Iterator[dict[st
         yield {"schedule": name, "orders": "both", "ratios": [run.ratio for run in runs], "calls": runs[0].calls}
 
 
-def report(rows: Sequence[dict[str, Any]], real: Sequence[dict[str, Any]], slots: int, pace: float) -> str:
+def report(
+    rows: Sequence[dict[str, Any]],
+    real: Sequence[dict[str, Any]],
+    single: Sequence[dict[str, Any]],
+    slots: int,
+    pace: float,
+) -> str:
     """The result as Markdown."""
     head = ["slots", "schedule", "orders", "calls", "bound is", "ours", 'ours, "auto"', "lock-step"]
     lines = [
@@ -183,7 +216,12 @@ def report(rows: Sequence[dict[str, Any]], real: Sequence[dict[str, Any]], slots
             f"\n\nOver HTTP against a local server of {slots} slots that takes {pace * 1e3:g} ms a token:\n\n"
             f"{table(['schedule', 'orders', 'calls', 'ours'], lines)}"
         )
-    return text
+    lines = [[row["size"], row["orders"], f"{row['all']:.3f}", spread(row["ratios"], 3)] for row in single]
+    return (
+        f"{text}\n\nTime of a knockout by itself over that of the same matches round by round, with a slot for every "
+        f"call, {COUNT} groups of each size, in simulated time:\n\n"
+        f"{table(['responses', 'orders', 'all groups together', 'group by group'], lines)}"
+    )
 
 
 def main() -> None:
@@ -195,7 +233,8 @@ def main() -> None:
     options = parser.parse_args()
     real = list(real_runs(options.real_slots, options.pace, SEEDS)) if options.real_slots else []
     rows = list(simulations())
-    text = report(rows, real, options.real_slots, options.pace)
+    single = [alone(*case) for case in ALONE]
+    text = report(rows, real, single, options.real_slots, options.pace)
     print(text)
     if options.write:
         keep(
@@ -204,7 +243,14 @@ def main() -> None:
             command="python benchmarks/engine_load.py --write",
             body=text,
             on=machine("aiohttp"),
-            figures={"rows": rows, "real": real, "real_slots": options.real_slots, "groups": COUNT, "size": SIZE},
+            figures={
+                "rows": rows,
+                "real": real,
+                "alone": single,
+                "real_slots": options.real_slots,
+                "groups": COUNT,
+                "size": SIZE,
+            },
         )
 
 

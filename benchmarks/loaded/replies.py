@@ -15,7 +15,7 @@ import numpy as np
 
 from rrm_plugin.types import Group, Message, Scores
 
-__all__ = ["bound", "groups", "reply"]
+__all__ = ["bound", "groups", "longest_chain", "reply"]
 
 MARK = re.compile(r"#(\d+)\.(\d+) q=(-?\d+\.\d+)")
 """Stands in each response: its group, its number and its quality."""
@@ -52,18 +52,30 @@ def reply(seed: int, messages: Sequence[Message]) -> tuple[int, str]:
 def bound(scores: Sequence[Scores], slots: int) -> tuple[float, str]:
     """The least tokens that the calls behind these scores can take on so many slots, and what makes it so many.
 
-    Either all slots work all the time, or it is the longest chain: of a group's rounds, each of which takes as long as
-    the longest of its replies and cannot begin before the one before it ended.
+    Either all slots work all the time, or it is the longest chain of pairs in a group, each of which begins when the
+    one before it is settled, in both orders where it is shown in both.
     """
     work = sum(each.usage.completion_tokens for each in scores) / slots
-    chain = max(map(_chain, scores))
+    chain = max(map(longest_chain, scores))
     return (work, "work") if work >= chain else (chain, "chain")
 
 
-def _chain(scores: Scores) -> int:
-    longest: dict[int, int] = {}
-    for judgement in scores.judgements:
-        assert judgement.match is not None
-        number = judgement.match.round
-        longest[number] = max(longest.get(number, 0), judgement.usage.completion_tokens)
-    return sum(longest.values())
+def longest_chain(scores: Scores) -> int:
+    """Tokens of the longest chain of a group.
+
+    A match of a knockout waits for the last matches of its own two players, so that is the longest way through the
+    bracket. Of other schedules each round waits for all of the round before.
+    """
+    knockout = str(scores.settings["schedule"]).startswith("knockout")
+    players = {index for judgement in scores.judgements if judgement.match for index in judgement.match.pair}
+    free = dict.fromkeys(players, 0)
+    """When each player can play again."""
+    for number in sorted({judgement.match.round for judgement in scores.judgements if judgement.match}):
+        ends = dict(free)
+        for judgement in scores.judgements:
+            if judgement.match is not None and judgement.match.round == number:
+                waits_for = judgement.match.pair if knockout else players
+                end = max(free[index] for index in waits_for) + judgement.usage.completion_tokens
+                ends |= {index: max(ends[index], end) for index in judgement.match.pair}
+        free = ends
+    return max(free.values(), default=0)

@@ -15,6 +15,10 @@ gives a stepper, which hands out matches and reads the judgements to go on. Noth
 
 The three strategies of the RRM paper (arXiv 2505.14674) are: `round_robin` reduced by `elo`; `knockout`, whose winner
 is the best of n; and majority voting over samples, which is several votes for each match of any schedule.
+
+Rounds of `swiss` and `adaptive` are paired by all verdicts before them, so each waits for all of the one before. A
+match of a `knockout` waits for those alone that decide who plays it: a stepper that is `Branching` is asked for more
+while matches are out.
 """
 
 from __future__ import annotations
@@ -103,7 +107,8 @@ def knockout(seeds: Sequence[int] | None = None) -> Schedule:
     """The paper's knockout: the winner of a pair goes on, n - 1 pairs in log2(n) rounds; `knockout_rank` reads it.
 
     A pair is decided by the net of its judgements. Where they leave it open (ties, a split, no verdict) the better seed
-    goes on. Where n is no power of two, the best seeds enter in the second round.
+    goes on. Where n is no power of two, the best seeds enter in the second round. A pair meets as soon as the two
+    before it are decided, whatever others of its round take.
 
     Args:
         seeds: all candidates, best first, for groups of exactly that size; None draws them by lot.

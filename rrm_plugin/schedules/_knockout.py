@@ -84,7 +84,7 @@ class _KnockoutStepper:
         self._lines = _lines(seeds)
         self._number = {place: number for number, place in enumerate(_places(self._lines))}
         """In the order of play, of each pair that will meet."""
-        # For all of them beforehand: which will be needed is known when they meet.
+        # One for each pair beforehand, needed or not: drawn when it meets, it would hang on who met before.
         self._turned = (rng.random(len(self._number)) < 0.5).tolist() if orders in ("balanced", "random") else []
         self._ready: set[Place] = {place for place in self._number if None not in self._players(place)}
         """Pairs whose two are known, and that were not handed out."""
