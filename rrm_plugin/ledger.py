@@ -72,9 +72,16 @@ _GROUP = """INSERT INTO groups
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 _SAME = """SELECT 1 FROM group_numbers JOIN groups USING (id)
     WHERE group_numbers.name = ? AND groups.step IS ? AND matches = ? AND scores = ?"""
-_BEGIN_TO_SPEND = """INSERT INTO spending SELECT ?1, count(*) + coalesce(sum(forced), 0),
-    coalesce(sum(prompt_tokens), 0), coalesce(sum(completion_tokens), 0)
-    FROM judgements WHERE answered = 1 AND engine = ?1"""
+_COUNTED = """count(*) FILTER (WHERE paid) + coalesce(sum(forced) FILTER (WHERE paid), 0) AS calls,
+    coalesce(sum(prompt_tokens) FILTER (WHERE paid), 0) AS prompt_tokens,
+    coalesce(sum(completion_tokens) FILTER (WHERE paid), 0) AS completion_tokens
+    FROM (SELECT *, engine = ?1 AND (answered OR completion_tokens > 0) AS paid FROM judgements)"""
+# One statement, so that it sees one moment; of the calls that were not settled then the numbers are kept.
+_RECORDED = f"SELECT coalesce(max(id), 0), json_group_array(id) FILTER (WHERE NOT answered), {_COUNTED}"
+_BEGIN_TO_SPEND = f"""INSERT OR IGNORE INTO spending
+    SELECT ?1, ?4 + sum(calls), ?5 + sum(prompt_tokens), ?6 + sum(completion_tokens) FROM (
+    SELECT {_COUNTED} WHERE id > ?2 UNION ALL
+    SELECT {_COUNTED} WHERE answered AND id IN (SELECT value FROM json_each(?3)))"""
 _SPEND_MORE = """UPDATE spending SET calls = calls + ?2, prompt_tokens = prompt_tokens + ?3,
     completion_tokens = completion_tokens + ?4 WHERE engine = ?1"""
 _SPENT = "SELECT calls, prompt_tokens, completion_tokens FROM spending WHERE engine = ?1"
@@ -230,7 +237,12 @@ class Ledger:
         Where nothing was added before, the calls of this engine that are recorded are the beginning.
         """
         more = (engine, usage.calls, usage.prompt_tokens, usage.completion_tokens)
-        calls, prompt_tokens, completion_tokens = await self._ask(lambda connection: _spend(connection, more))
+        found = await self._ask(lambda connection: _spend(connection, more))
+        if found is None:
+            # Read before the transaction that writes: it takes long where there is much, and others write meanwhile.
+            recorded = await self._ask(lambda each: each.execute(_RECORDED, more[:1]).fetchone(), writes=False)
+            found = await self._ask(lambda connection: _begin_to_spend(connection, recorded, more))
+        calls, prompt_tokens, completion_tokens = found
         return Usage(calls=calls, prompt_tokens=prompt_tokens, completion_tokens=completion_tokens)
 
     def close(self) -> None:
@@ -364,11 +376,19 @@ def _do(connection: sqlite3.Connection, path: Path, asked: Sequence[_Asked]) -> 
         _tell(item.answer, result)
 
 
-def _spend(connection: sqlite3.Connection, more: tuple[str, int, int, int]) -> tuple[int, int, int]:
+def _spend(connection: sqlite3.Connection, more: tuple[str, int, int, int]) -> tuple[int, int, int] | None:
+    """Adds to a sum, and returns it; None where there is none yet."""
     if not connection.execute(_SPEND_MORE, more).rowcount:
-        connection.execute(_BEGIN_TO_SPEND, more[:1])
-        connection.execute(_SPEND_MORE, more)
+        return None
     return connection.execute(_SPENT, more[:1]).fetchone()
+
+
+def _begin_to_spend(
+    connection: sqlite3.Connection, recorded: Sequence[Any], more: tuple[str, int, int, int]
+) -> tuple[int, int, int] | None:
+    """Makes the sum of what was recorded at some moment and what came since, unless another process has, and adds."""
+    connection.execute(_BEGIN_TO_SPEND, (more[0], *recorded))
+    return _spend(connection, more)
 
 
 def _refuse(path: Path, asked: Sequence[_Asked], error: Exception) -> None:

@@ -112,7 +112,9 @@ def _players(group: Group, judgements: Iterable[Judgement]) -> int:
 
 
 def _usage(connection: sqlite3.Connection, keys: Iterable[str]) -> dict[str, Usage]:
-    query = "SELECT prompt_tokens, completion_tokens, seconds, answered FROM judgements WHERE key = ?"
+    # A forced verdict is two calls; a reply whose verdict could not be forced is one, though it is asked again.
+    query = """SELECT prompt_tokens, completion_tokens, seconds, (answered OR completion_tokens > 0) + forced
+        FROM judgements WHERE key = ?"""
     found: dict[str, Usage] = {}
     for key in keys:
         row = connection.execute(query, (key,)).fetchone()

@@ -16,6 +16,7 @@ from rrm_plugin.engines import LimitedEngine, Reply, Sampling, ScriptedEngine
 from rrm_plugin.engines.budgets import Budget, Prices
 from rrm_plugin.errors import BudgetSpentError, EngineError, LedgerError
 from rrm_plugin.ledger import Ledger
+from rrm_plugin.ledger_numbers import fill_numbers
 from rrm_plugin.types import Usage
 
 MESSAGES = [{"role": "user", "content": "Which?"}]
@@ -173,6 +174,34 @@ def test_a_forced_verdict_is_two_calls_and_costs_both():
         assert judge.tournament.judge.engine.total.cost == pytest.approx(judgement.usage.cost, abs=0.01)  # pyright: ignore
         with pytest.raises(BudgetSpentError):
             judge.compare("Second?", "one", "two")
+
+
+@pytest.mark.parametrize("resumes", ["with a verdict", "in vain", "not at all"])
+@pytest.mark.parametrize("first", ["with a budget", "without one"])
+def test_every_count_of_a_forced_verdict_is_the_same(tmp_path, resumes, first):
+    """Of the judge, of its engine, of the sum in the ledger, of one made later of its rows, and of the group's row."""
+
+    def cut(messages):
+        return Reply(text="<think>so", finished=False, prompt_tokens=100, completion_tokens=10, seconds=0.0)
+
+    def resume(messages, text):
+        if resumes == "in vain":
+            raise EngineError("away", Reason.UNREACHABLE)
+        return "1}"
+
+    path = tmp_path / "judge.db"
+    engine = ScriptedEngine(cut, name="cut", resume=None if resumes == "not at all" else resume)
+    with RRMJudge(engine=engine, ledger=path, budget={"calls": 99} if first == "with a budget" else None) as judge:
+        told = [judge.score("First?", ["one", "two"]).calls]
+        told.append(asyncio.run(Ledger(path).spend("cut", Usage())).calls)
+    connection = sqlite3.connect(path, isolation_level=None)
+    told += connection.execute("SELECT calls FROM group_numbers").fetchone()
+    connection.execute("DELETE FROM spending")
+    connection.execute("DELETE FROM group_numbers")
+    assert fill_numbers(connection) == 1
+    told += connection.execute("SELECT calls FROM group_numbers").fetchone()
+    told.append(asyncio.run(Ledger(path).spend("cut", Usage())).calls)
+    assert told == [4 if resumes == "with a verdict" else 2] * 5
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 4, 5, 6])

@@ -98,6 +98,48 @@ def test_keys_tell_calls_apart():
     assert call_key("e", {"a": 1, "b": 2}, MESSAGES, 0) == call_key("e", {"b": 2, "a": 1}, MESSAGES, 0)
 
 
+@pytest.mark.parametrize("rival", [False, True])
+def test_a_budget_that_begins_counts_all_calls_and_lets_others_write_meanwhile(ledger, monkeypatch, rival):
+    """Also those that are recorded, and settled, while it reads what was there."""
+    failed = Judgement(verdict=None, reason=Reason.TIMEOUT, key="failed", engine="scripted")
+
+    async def fill():
+        await asyncio.gather(*(ledger.record(_judgement(f"{n}"), finished=True, answered=True) for n in range(500)))
+        await ledger.record(failed, finished=False, answered=False)
+
+    asyncio.run(fill())
+    ledger.close()
+    meanwhile = []
+
+    def write():
+        """Called by SQLite in the middle of a long statement."""
+        if not meanwhile:
+            meanwhile.append("locked")
+            with sqlite3.connect(ledger.path, timeout=0) as other:
+                columns = ledger_module._JUDGEMENT_COLUMNS
+                rest = columns.removeprefix("key, ")
+                other.execute(f"INSERT INTO judgements ({columns}) SELECT 'new', {rest} FROM judgements WHERE key = '1'")
+                other.execute("UPDATE judgements SET answered = 1, forced = 1, prompt_tokens = 50 WHERE key = 'failed'")
+                if rival:
+                    other.execute("INSERT INTO spending VALUES ('scripted', 1000, 0, 0)")
+            meanwhile[0] = "written"
+        return 0
+
+    connect = ledger_module._connect
+
+    def connected(path):
+        connection = connect(path)
+        connection.set_progress_handler(write, 2000)
+        return connection
+
+    monkeypatch.setattr(ledger_module, "_connect", connected)
+    spent = asyncio.run(ledger.spend("scripted", Usage(calls=1, prompt_tokens=2, completion_tokens=3)))
+    assert meanwhile == ["written"]
+    # 500 before, one new, and one that was settled with two calls.
+    told = (1001, 2, 3) if rival else (504, 501 * 7 + 50 + 2, 501 * 3 + 3)
+    assert (spent.calls, spent.prompt_tokens, spent.completion_tokens) == told
+
+
 def test_a_pickled_copy_writes_the_same_file(ledger):
     copy = pickle.loads(pickle.dumps(ledger))
     asyncio.run(copy.record(_judgement("a"), finished=True, answered=True))
