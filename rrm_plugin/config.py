@@ -7,9 +7,9 @@
     schedule: circulant:3
     ledger: runs/judge.db
 
-Under `gate` stand the settings of `cohorts.Gate`, for hosts that hand out one response at a time; whoever makes a judge
-alone leaves them aside. `same_as` is given as `module:function`. Secrets do not belong in the file: engines read keys
-from the environment.
+A number may be written as 1e-3, which YAML of itself takes for a text. Under `gate` stand the settings of
+`cohorts.Gate`, for hosts that hand out one response at a time; whoever makes a judge alone leaves them aside. `same_as`
+is given as `module:function`. Secrets do not belong in the file: engines read keys from the environment.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -95,4 +96,13 @@ def _parse(file: Path) -> Any:
         return json.loads(text)
     if file.suffix == ".toml":
         return tomllib.loads(text)
-    return yaml.safe_load(text) or {}
+    return yaml.load(text, _Settings) or {}
+
+
+class _Settings(yaml.SafeLoader):
+    """YAML 1.1, to which 1e-3 is a text, with the numbers of 1.2, JSON and TOML."""
+
+
+_Settings.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)

@@ -23,6 +23,39 @@ def test_reads_each_format(tmp_path, name, text):
     assert read_settings(file) == {"engine": "scripted:longer", "votes": 3}
 
 
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("1e-3", 0.001),
+        ("1E5", 100_000.0),
+        ("+2.5e3", 2500.0),
+        ("-.5e+1", -5.0),
+        ("1.0e-3", 0.001),
+        ("'1e-3'", "1e-3"),
+        ("1e-3x", "1e-3x"),
+        ("e5", "e5"),
+        ("scripted:1e-3", "scripted:1e-3"),
+        ("12", 12),
+    ],
+)
+def test_numbers_of_yaml_are_those_of_json(tmp_path, written, read):
+    file = tmp_path / "judge.yaml"
+    file.write_text(f"alarms: {{spread: {written}}}\n")
+    found = read_settings(file)["alarms"]["spread"]
+    assert (found, type(found)) == (read, type(read))
+
+
+def test_limits_of_a_settings_file_may_have_exponents(tmp_path):
+    file = tmp_path / "judge.yaml"
+    file.write_text(
+        "engine: scripted:longer\nalarms: {spread: 1e-3}\nbudget: {calls: 1e5, cost: 5e1}\nmax_tokens: 8e3\n"
+        "prices: {prompt: 15e-2, completion: 6e-1}\ntemperature: 6e-1\n"
+    )
+    with RRMJudge.from_config(file) as judge:
+        assert judge.lookout.alarms.spread == 0.001
+        assert judge.tournament.judge.sampling.max_tokens == 8000
+
+
 def test_the_variable_names_the_file(tmp_path, monkeypatch):
     file = tmp_path / "judge.yaml"
     file.write_text("votes: 3")

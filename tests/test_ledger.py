@@ -117,8 +117,8 @@ def test_a_budget_that_begins_counts_all_calls_and_lets_others_write_meanwhile(l
             meanwhile.append("locked")
             with sqlite3.connect(ledger.path, timeout=0) as other:
                 columns = ledger_module._JUDGEMENT_COLUMNS
-                rest = columns.removeprefix("key, ")
-                other.execute(f"INSERT INTO judgements ({columns}) SELECT 'new', {rest} FROM judgements WHERE key = '1'")
+                same = f"SELECT 'new', {columns.removeprefix('key, ')} FROM judgements WHERE key = '1'"
+                other.execute(f"INSERT INTO judgements ({columns}) {same}")
                 other.execute("UPDATE judgements SET answered = 1, forced = 1, prompt_tokens = 50 WHERE key = 'failed'")
                 if rival:
                     other.execute("INSERT INTO spending VALUES ('scripted', 1000, 0, 0)")
