@@ -2,6 +2,7 @@
 
     put_numbers      writes the row of a group, in the transaction that writes the group
     fill_numbers     counts groups that have none: those of a ledger of version 1
+    unreadable       groups that cannot be counted, since what is recorded of them is damaged
 
 A column stands for each field of `GroupNumbers`. The indexes hold only rows that they can find, so that an ordinary
 group costs the writer one insertion. Left out: reading (`viewer/`).
@@ -15,11 +16,10 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 from rrm_plugin import consistency
-from rrm_plugin.errors import LedgerError
 from rrm_plugin.metrics.groups import GroupNumbers, judgements_of, numbers_of
 from rrm_plugin.types import Group, Judgement, Scores, Usage
 
-__all__ = ["COUNTED", "NUMBERS_SCHEMA", "fill_numbers", "put_numbers"]
+__all__ = ["COUNTED", "NUMBERS_SCHEMA", "fill_numbers", "put_numbers", "unreadable"]
 
 COUNTED = tuple(field.name for field in dataclasses.fields(GroupNumbers))
 """The columns beside `id`, `created`, `name` and `step`."""
@@ -43,6 +43,8 @@ _PUT = f"""INSERT OR REPLACE INTO group_numbers (id, created, name, step, {", ".
 _MISSING = """SELECT id, created, name, step, prompt, responses, scores, matches, error, lengths FROM groups
     WHERE id > ? AND id NOT IN (SELECT id FROM group_numbers) ORDER BY id LIMIT ?"""
 _BATCH = 200
+_DAMAGES = (ValueError, TypeError, KeyError, AttributeError, IndexError, OverflowError)
+"""What reading a row raises that is not what a ledger writes."""
 
 
 def put_numbers(
@@ -57,7 +59,8 @@ def put_numbers(
 def fill_numbers(connection: sqlite3.Connection, on_counted: Callable[[int], None] = lambda _: None) -> int:
     """Counts the groups that have no numbers, some hundreds at a time, so that a run can write in between.
 
-    What was not recorded then stays out: `duplicates` is 0, and a call that an earlier group paid for counts again.
+    What was not recorded then stays out: `duplicates` is 0, and a call that an earlier group paid for counts again. A
+    group that cannot be read stays without numbers, and `unreadable` names it.
 
     Args:
         connection: to a ledger of this version, writing, without a transaction under way.
@@ -67,14 +70,25 @@ def fill_numbers(connection: sqlite3.Connection, on_counted: Callable[[int], Non
         How many there were.
     """
     last = counted = 0
+    damaged: list[int] = []
     while rows := connection.execute(_MISSING, (last, _BATCH)).fetchall():
         connection.execute("BEGIN IMMEDIATE")
         for id, created, name, step, *stored in rows:
-            put_numbers(connection, id, created, name, step, _numbers(connection, *stored))
+            try:
+                put_numbers(connection, id, created, name, step, _numbers(connection, *stored))
+            except _DAMAGES:
+                damaged.append(id)
+        connection.execute("INSERT OR REPLACE INTO meta VALUES ('unreadable', ?)", (json.dumps(damaged),))
         connection.execute("COMMIT")
         last, counted = rows[-1][0], counted + len(rows)
         on_counted(counted)
-    return counted
+    return counted - len(damaged)
+
+
+def unreadable(connection: sqlite3.Connection) -> list[int]:
+    """Numbers of the groups that could not be counted when all others were."""
+    row = connection.execute("SELECT value FROM meta WHERE name = 'unreadable'").fetchone()
+    return [] if row is None else json.loads(row[0])
 
 
 def _numbers(
@@ -86,14 +100,11 @@ def _numbers(
     error: str | None,
     sizes: str,
 ) -> GroupNumbers:
-    try:
-        played = json.loads(matches)
-        usage = _usage(connection, (key for match in played for key in match["keys"] if key))
-        judgements = judgements_of(played, usage)
-        group = Group(prompt=json.loads(prompt), responses=json.loads(responses))
-        values = json.loads(scores)
-    except (ValueError, TypeError, KeyError) as wrong:
-        raise LedgerError(f"a group of the ledger cannot be read: {wrong}") from wrong
+    played = json.loads(matches)
+    usage = _usage(connection, (key for match in played for key in match["keys"] if key))
+    judgements = judgements_of(played, usage)
+    group = Group(prompt=json.loads(prompt), responses=json.loads(responses))
+    values = json.loads(scores)
     told = Scores(
         values=values,
         judgements=judgements,

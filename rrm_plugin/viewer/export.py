@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rrm_plugin.errors import ConfigError
+from rrm_plugin.errors import ConfigError, LedgerError
 from rrm_plugin.viewer.pages import ALL, FOLDER, Markup, Pages, environment
 from rrm_plugin.viewer.reading import SHOWN, LedgerReader, Listing
 from rrm_plugin.viewer.summary import Summary
@@ -92,6 +92,8 @@ def export(
             links._groups.discard(id)
             continue
         made = _sections(pages, id)
+        if not made:
+            links._groups.discard(id)
         size += sum(len(section["html"].encode("utf-8", "replace")) for section in made)
         sections += made
     of = reader.sizes()[0]
@@ -153,8 +155,11 @@ def _chosen(reader: LedgerReader, most: int) -> list[int]:
 
 
 def _sections(pages: Pages, id: int) -> list[dict[str, Any]]:
-    """The section of a group, and those of its matches."""
-    shown = pages.group(id)
+    """The section of a group, and those of its matches; none where it cannot be read."""
+    try:
+        shown = pages.group(id)
+    except LedgerError:
+        shown = None
     if shown is None:
         return []
     made = [{"id": f"group-{id}", "title": shown["title"], "html": _block(pages, "group.html", shown)}]

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 import jinja2
 import jinja2.utils
 
+from rrm_plugin.errors import LedgerError
 from rrm_plugin.metrics.alarms import standing_after
 from rrm_plugin.metrics.steering import signs
 from rrm_plugin.prompts import prompt_text
@@ -133,7 +134,6 @@ class Pages:
         points = self.summary.points()
         warned = self._warned(points)
         newest = self.reader.groups(Listing(), 8)
-        first = self.reader.group(newest[0].id) if newest else None
         return {
             **self._common("Overview"),
             "whole": self.summary.whole(),
@@ -145,7 +145,8 @@ class Pages:
             "stepped": self.summary.stepped,
             "without_step": self.summary.without_step(),
             "newest": newest,
-            "settings": first.settings if first else {},
+            "settings": self._settings(newest[0].id) if newest else {},
+            "unreadable": self.reader.unreadable(),
             "worth": self._worth(),
             "last_write": self.reader.last_write(),
         }
@@ -261,6 +262,14 @@ class Pages:
         if not self.summary.stepped:
             return [() for _ in points]
         return list(self.warnings([point.metrics() for point in points]))
+
+    def _settings(self, id: int) -> dict[str, Any]:
+        """Of a group; none where it cannot be read, which its own page tells."""
+        try:
+            group = self.reader.group(id)
+        except LedgerError:
+            return {}
+        return group.settings if group else {}
 
     def _worth(self) -> list[dict[str, Any]]:
         """For each of what makes a group worth a look: how many, and the one with most of it."""

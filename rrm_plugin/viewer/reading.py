@@ -18,7 +18,7 @@ from urllib.parse import quote
 
 from rrm_plugin.errors import LedgerError
 from rrm_plugin.ledger import Ledger
-from rrm_plugin.ledger_numbers import fill_numbers
+from rrm_plugin.ledger_numbers import fill_numbers, unreadable
 
 __all__ = ["SHOWN", "Call", "GroupRow", "LedgerReader", "Listing", "StoredGroup", "StoredMatch"]
 
@@ -171,6 +171,11 @@ class LedgerReader:
             (calls,) = connection.execute("SELECT max(id) FROM judgements").fetchone()
         return groups or 0, calls or 0
 
+    def unreadable(self) -> list[int]:
+        """Numbers of the groups that are in no list and no sum, since what is recorded of them is damaged."""
+        with self.connection() as connection:
+            return unreadable(connection)
+
     def last_write(self) -> float | None:
         """When the last call or group was recorded, in seconds since 1970."""
         query = "SELECT created FROM {} ORDER BY id DESC LIMIT 1"
@@ -183,7 +188,8 @@ class LedgerReader:
         where, values = _where(listing)
         with self.connection() as connection:
             if not where:
-                return connection.execute("SELECT max(id) FROM group_numbers").fetchone()[0] or 0
+                (last,) = connection.execute("SELECT max(id) FROM group_numbers").fetchone()
+                return (last or 0) - sum(id < (last or 0) for id in unreadable(connection))
             return connection.execute(f"SELECT count(*) FROM group_numbers{where}", values).fetchone()[0]
 
     def groups(self, listing: Listing, limit: int, offset: int = 0) -> list[GroupRow]:
@@ -264,11 +270,15 @@ class LedgerReader:
 
 def _same_last(connection: sqlite3.Connection) -> bool:
     """Whether the newest group has its numbers; an older version of this package may have written since."""
-    (groups,) = connection.execute("SELECT max(id) FROM groups").fetchone()
-    (numbers,) = connection.execute("SELECT max(id) FROM group_numbers").fetchone()
-    (first,) = connection.execute("SELECT min(id) FROM groups").fetchone()
-    (counted,) = connection.execute("SELECT min(id) FROM group_numbers").fetchone()
-    return (groups, first) == (numbers, counted)
+    damaged = json.dumps(unreadable(connection))
+    first, last = (
+        connection.execute(
+            f"SELECT {end}(id) FROM groups WHERE id NOT IN (SELECT value FROM json_each(?))", (damaged,)
+        ).fetchone()[0]
+        for end in ("min", "max")
+    )
+    counted = [connection.execute(f"SELECT {end}(id) FROM group_numbers").fetchone()[0] for end in ("min", "max")]
+    return counted == [first, last]
 
 
 def _where(listing: Listing) -> tuple[str, list[Any]]:
@@ -313,9 +323,9 @@ def _stored(
             name=name,
             step=step,
             prompt=json.loads(prompt),
-            responses=json.loads(responses),
+            responses=list(json.loads(responses)),
             reference=None if reference is None else json.loads(reference),
-            scores=json.loads(scores),
+            scores=[None if score is None else float(score) for score in json.loads(scores)],
             rewards=None if rewards is None else json.loads(rewards),
             lengths=None if lengths is None else json.loads(lengths),
             matches=tuple(_match(number, told) for number, told in enumerate(json.loads(matches), start=1)),

@@ -13,6 +13,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from rrm_plugin.viewer.reading import LedgerReader
 
@@ -105,20 +106,33 @@ def _look(
     if place == "all":
         hits += _hits(id, "name", 0, name, wanted)
     if place in ("all", "prompt"):
-        hits += _hits(id, "prompt", 0, _flat(json.loads(prompt)), wanted)
+        hits += _hits(id, "prompt", 0, _flat(_loaded(prompt)), wanted)
     if place in ("all", "responses"):
-        for number, response in enumerate(json.loads(responses)):
+        for number, response in enumerate(_listed(responses)):
             hits += _hits(id, "response", number, _flat(response), wanted)
     if place not in ("all", "judge"):
         return hits, 0
     looked = 0
-    for number, match in enumerate(json.loads(matches), start=1):
-        for key in match["keys"]:
+    for number, match in enumerate(_listed(matches), start=1):
+        for key in match["keys"] if isinstance(match, dict) else ():
             row = connection.execute("SELECT text, detail FROM judgements WHERE key = ?", (key,)).fetchone()
             if row is not None:
                 looked += 1
                 hits += _hits(id, "judge", number, row[0] or row[1], wanted)
     return hits, looked
+
+
+def _loaded(stored: str) -> object:
+    """A column's value; where it is damaged, what stands there."""
+    try:
+        return json.loads(stored)
+    except ValueError:
+        return stored
+
+
+def _listed(stored: str) -> list[Any]:
+    value = _loaded(stored)
+    return value if isinstance(value, list) else [value]
 
 
 def _hits(group: int, where: str, number: int, text: str, wanted: str) -> list[Hit]:

@@ -21,6 +21,7 @@ import pytest
 from rrm_plugin.errors import ConfigError, LedgerError, MissingExtraError
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Group, Scores
+from rrm_plugin.viewer.export import export
 from rrm_plugin.viewer.pages import Pages, ServerLinks
 from rrm_plugin.viewer.reading import LedgerReader
 from rrm_plugin.viewer.server import view, viewing
@@ -315,6 +316,52 @@ def test_an_older_ledger_is_counted_when_it_is_opened(mixed, tmp_path):
     connection.close()
     with viewing(path) as url:
         assert "Rock, paper or scissors?" in get(url + "/groups?show=cycles")[1]
+
+
+@pytest.mark.parametrize("damaged", [(1,), (2, 4), (6,)])
+def test_an_older_ledger_is_shown_but_for_the_groups_that_cannot_be_read(mixed, tmp_path, damaged):
+    """The first, some between, and the last."""
+    path = tmp_path / "old.db"
+    shutil.copy(mixed, path)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "DROP TABLE group_numbers; ALTER TABLE groups DROP COLUMN lengths;"
+        "UPDATE meta SET value = '1' WHERE name = 'schema'"
+    )
+    ways = [("matches", "{"), ("responses", "null"), ("scores", '["many"]')]
+    for id, (column, wrong) in zip(damaged, ways, strict=False):
+        connection.execute(f"UPDATE groups SET {column} = ? WHERE id = ?", (wrong, id))
+    connection.commit()
+    connection.close()
+    for _ in range(2):
+        with viewing(path) as url:
+            page = get(url + "/")[1]
+            assert f"{len(damaged)} {'group' if len(damaged) == 1 else 'groups'} cannot be read" in page
+            assert all(f'href="/group/{id}"' in page for id in damaged)
+            assert f"<dt>Groups</dt><dd>{6 - len(damaged)}</dd>" in page
+            rows = set(re.findall(r'href="/group/(\d+)"', get(url + "/groups")[1]))
+            assert rows == {str(id) for id in range(1, 7) if id not in damaged}
+            assert f"<span>{6 - len(damaged)} groups</span>" in get(url + "/groups")[1]
+            assert [get(f"{url}/group/{id}")[0] for id in damaged] == [503] * len(damaged)
+            assert get(url + "/search?q=sky")[0] == 200
+    # What is known to be damaged is not looked for again each time.
+    told: list[int] = []
+    LedgerReader(path, told.append)
+    assert not told
+
+
+def test_a_damaged_group_costs_an_export_no_other(mixed, tmp_path):
+    path = tmp_path / "broken.db"
+    shutil.copy(mixed, path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE groups SET matches = '{' WHERE id = (SELECT max(id) FROM groups)")
+    connection.commit()
+    connection.close()
+    made = export(path, tmp_path / "run.html")
+    assert (made.groups, made.of) == (5, 6)
+    assert 'id="group-5"' in (tmp_path / "run.html").read_text(encoding="utf-8")
+    with viewing(path) as url:
+        assert get(url + "/")[0] == 200 and get(url + "/search?q=sky")[0] == 200
 
 
 def test_a_group_that_cannot_be_read_is_an_error_of_its_own_page(mixed, tmp_path):
