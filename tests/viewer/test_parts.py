@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 
 import pytest
 
+from rrm_plugin import RRMJudge
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Group, Scores
+from rrm_plugin.viewer import differences
 from rrm_plugin.viewer.differences import compare
-from rrm_plugin.viewer.pages import ServerLinks, environment
+from rrm_plugin.viewer.pages import Pages, ServerLinks, environment
 from rrm_plugin.viewer.played import Tournament, label
 from rrm_plugin.viewer.reading import LedgerReader, Listing, StoredGroup, StoredMatch
 from rrm_plugin.viewer.searching import search
@@ -42,6 +45,62 @@ def test_differences_are_marked_where_they_are(first, second, left, right):
 def test_long_texts_are_compared_whole_and_soon(texts):
     found = compare(*texts)
     assert tuple("".join(piece.text for piece in side) for side in found[:2]) == texts
+
+
+def edited(lines):
+    """A text and another one with the first and the last word of each long line changed."""
+    return "".join(lines), "".join(
+        f"changed {line.split(' ', 1)[1].rsplit(' ', 1)[0]} too\n" if " " in line else line for line in lines
+    )
+
+
+@pytest.mark.timeout(60)
+def test_a_long_text_of_lines_that_come_again_and_again_is_marked_word_by_word():
+    text = " ".join(f"word{number}" for number in range(60))
+    lines = [f"line{n} {text} end\n" if n % 2 else ("}\n", "\n")[n % 4 > 1] for n in range(3000)]
+    one, other = edited(lines)
+    assert len(one) > 600_000
+    found = compare(one, other)
+    assert ("".join(piece.text for piece in found.first), "".join(piece.text for piece in found.second)) == (one, other)
+    marked = [piece.text for piece in found.first if piece.differs]
+    assert marked == [word for n in range(1, 3000, 2) for word in (f"line{n}", "end")]
+    assert found.detail == "words" and found.marked
+
+
+@pytest.mark.parametrize(
+    ("steps", "detail", "told_of"),
+    [
+        (10**6, "words", "[one] same words [here]\nkept\n[two] other words [there]\n"),
+        (8, "lines", "[one same words here\n]kept\n[two other words there\n]"),
+        (2, "none", "one same words here\nkept\ntwo other words there\n"),
+    ],
+)
+def test_where_steps_are_used_up_lines_are_marked_and_then_nothing(monkeypatch, steps, detail, told_of):
+    monkeypatch.setattr(differences, "STEPS", steps)
+    one, other = edited(["one same words here\n", "kept\n", "two other words there\n"])
+    found = compare(one, other)
+    assert (told(found.first), found.detail) == (told_of, detail)
+    assert compare(one, one).shared == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "told_of"),
+    [
+        (10**6, [">Differences<"]),
+        (8, [">Differences<", "some lines are marked as a whole"]),
+        (2, ["too long to mark differences"]),
+    ],
+)
+def test_a_page_says_how_closely_texts_were_compared(tmp_path, monkeypatch, steps, told_of):
+    monkeypatch.setattr(differences, "STEPS", steps)
+    texts = edited(["one same words here\n", "kept-as-it-is-and-long-enough-to-count\n", "two other words there\n"])
+    with RRMJudge(engine="scripted:longer", ledger=tmp_path / "run.db") as judge:
+        judge.score_groups([Group(prompt="q", responses=texts)])
+    reader = LedgerReader(tmp_path / "run.db")
+    pages = Pages(reader, Summary(reader), ServerLinks())
+    page = pages.render("match.html", pages.match(1, 1) or {})
+    found = re.findall(">Differences<|some lines are marked as a whole|too long to mark differences", page)
+    assert found == told_of
 
 
 def test_texts_that_share_little_are_not_marked():
