@@ -5,10 +5,11 @@
     OUT/_rank/parts/NAME.jsonl/00007.jsonl    rows of a finished part, with its own lines, until all of its file are
     OUT/_rank/tallies/NAME.jsonl/00007.json   what came of it
     OUT/_rank/unfinished/                     what is being written
+    OUT/_rank/running.json                    the run that is ranking into it now
 
 What is finished is known by the files that are there and by nothing else, so that a run may be killed at any moment,
-and a part may be ranked twice: the first that is whole stays. Left out: two runs into one folder at a time, which harm
-no row but pay for each of them.
+and a part may be ranked twice: the first that is whole stays. Left out: that one run at a time has a folder
+(`holding.py`).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Folder:
             ConfigError: there is something else.
         """
         try:
-            plan = json.loads(self._read(_PLAN))
+            plan = json.loads(self.read(_PLAN))
             files = [File(**{**file, "cuts": tuple(map(tuple, file["cuts"]))}) for file in plan["files"]]
             return Plan(settings=plan["settings"], files=files, stamp=plan["stamp"])
         except FileNotFoundError:
@@ -113,6 +114,23 @@ class Folder:
         found = system.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
         names = (info.path[len(root) :].lstrip("/") for info in found if info.type == fs.FileType.File)
         return frozenset(name for name in names if not name.startswith(f"{_UNFINISHED}/"))
+
+    def read(self, name: str) -> bytes:
+        """A file of the folder.
+
+        Raises:
+            OSError: it cannot be read; FileNotFoundError where there is none.
+        """
+        with locate(self.place)[0].open_input_stream(self._path(name)) as stream:
+            return stream.read()
+
+    def remove(self, name: str) -> None:
+        """Removes a file of the folder.
+
+        Raises:
+            OSError: it cannot be removed.
+        """
+        locate(self.place)[0].delete_file(self._path(name))
 
     def target(self, part: Part) -> str:
         """The name under which the rows of a part are finished: of the file, where it is all of it."""
@@ -153,7 +171,7 @@ class Folder:
         """What came of finished parts, in the order given."""
 
         def read(part: Part) -> PartTally:
-            return PartTally(**json.loads(self._read(_tally_name(part))))
+            return PartTally(**json.loads(self.read(_tally_name(part))))
 
         with ThreadPoolExecutor(_READS_AT_A_TIME) as pool:
             return list(pool.map(read, parts))
@@ -176,7 +194,7 @@ class Folder:
         before = 0
         with self.writing(file.name) as write:
             for part, tally in zip(file.parts, self.tallies(file.parts), strict=True):
-                for row in self._read(self.target(part)).splitlines():
+                for row in self.read(self.target(part)).splitlines():
                     write(json_line(_moved(json.loads(row), before)))
                 before += tally.lines
 
@@ -192,10 +210,6 @@ class Folder:
 
     def _path(self, name: str) -> str:
         return posixpath.join(locate(self.place)[1], name)
-
-    def _read(self, name: str) -> bytes:
-        with locate(self.place)[0].open_input_stream(self._path(name)) as stream:
-            return stream.read()
 
     def _open(self, path: str) -> Any:
         # Python's own file, since pyarrow's knows no fsync.

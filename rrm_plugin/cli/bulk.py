@@ -12,6 +12,7 @@ import click
 
 from rrm_plugin.bulk.cluster import Cluster, Status, connect
 from rrm_plugin.bulk.folder import Folder, PartTally, Plan
+from rrm_plugin.bulk.holding import Hold, holding
 from rrm_plugin.bulk.replica import score_settings
 from rrm_plugin.bulk.sources import File, find_files
 from rrm_plugin.cli.progress import Progress, note
@@ -64,18 +65,24 @@ def rank_on_ray(
     # The judge of this process only says what cannot work, and what decides the scores: it makes no call.
     with RRMJudge(**settings) as judge:
         folder = Folder(place if "://" in place else os.path.abspath(os.path.expanduser(place)))
-        stamp, files = _planned(judge, folder, places, int((part_mb or _PART_MB) * 2**20))
-        with _connected() as ray:
-            share = _gpus(ray, settings) if gpus is None else gpus
-            cluster = Cluster(
-                ray, judge, folder, stamp, files, replicas=replicas, gpus=share, max_calls=max_calls, say=note
-            )
-            _run(cluster, folder, files)
-    _report(cluster, folder, files)
+        before = folder.read_plan()
+        plan, files = _planned(judge, folder, before, places, int((part_mb or _PART_MB) * 2**20))
+        with holding(folder, note) as hold:
+            if folder.read_plan() != before:
+                raise ConfigError(f"another run into {folder.place} has begun meanwhile: run the same command again")
+            folder.write_plan(plan)
+            with _connected() as ray:
+                share = _gpus(ray, settings) if gpus is None else gpus
+                cluster = Cluster(
+                    ray, judge, folder, plan.stamp, files, replicas=replicas, gpus=share, max_calls=max_calls, say=note
+                )
+                _run(cluster, folder, files, hold)
+            _report(cluster, folder, files)
 
 
-def _planned(judge: RRMJudge, folder: Folder, places: Sequence[str], part_size: int) -> tuple[str, list[File]]:
-    before = folder.read_plan()
+def _planned(
+    judge: RRMJudge, folder: Folder, before: Plan | None, places: Sequence[str], part_size: int
+) -> tuple[Plan, list[File]]:
     known = {file.name: file for file in before.files} if before else {}
     files = find_files(places, but=folder.place, part_size=part_size, known=known)
     if foreign := {file.name for file in files if file.name not in known} & folder.names():
@@ -84,12 +91,11 @@ def _planned(judge: RRMJudge, folder: Folder, places: Sequence[str], part_size: 
         )
     settings = score_settings(judge)
     plan = before.continued(settings, files) if before else Plan(settings=settings, files=files)
-    folder.write_plan(plan)
     if kept := len(plan.files) - len(files):
         note(
             f"{kept} files of earlier runs into {folder.place} are not among those given now, and are left as they are"
         )
-    return plan.stamp, files
+    return plan, files
 
 
 @contextlib.contextmanager
@@ -109,12 +115,13 @@ def _gpus(ray: Any, settings: Mapping[str, Any]) -> float:
     return float(settings.get("tensor_parallel_size", 1)) if here and ray.cluster_resources().get("GPU") else 0.0
 
 
-def _run(cluster: Cluster, folder: Folder, files: Sequence[File]) -> None:
+def _run(cluster: Cluster, folder: Folder, files: Sequence[File], hold: Hold) -> None:
     began = time.monotonic()
     parts = sum(len(file.parts) for file in files)
     with Progress(parts, "part") as progress:
 
         def show(status: Status) -> None:
+            hold.check()
             seconds = time.monotonic() - began
             progress.stand(
                 status.parts,

@@ -32,7 +32,7 @@ def test_a_file_is_whole_or_not_there(folder):
     assert not folder.names()
     with folder.writing("a.jsonl") as write:
         write(b"whole")
-    assert folder.names() == {"a.jsonl"} and folder._read("a.jsonl") == b"whole"
+    assert folder.names() == {"a.jsonl"} and folder.read("a.jsonl") == b"whole"
 
 
 def test_the_first_that_is_whole_stays(folder):
@@ -40,10 +40,10 @@ def test_the_first_that_is_whole_stays(folder):
         slow(b"slow")
         with folder.writing("a.jsonl") as fast:
             fast(b"fast")
-    assert folder._read("a.jsonl") == b"fast"
+    assert folder.read("a.jsonl") == b"fast"
     with folder.writing("a.jsonl", again=True) as write:
         write(b"another")
-    assert folder._read("a.jsonl") == b"another"
+    assert folder.read("a.jsonl") == b"another"
 
 
 def row(line, error=None) -> bytes:
@@ -62,7 +62,7 @@ def test_parts_become_one_file_with_its_own_lines(folder):
                 write(each)
     folder.join(FILE)
     wanted = [row(1), row(3, "line 3: broken"), row(5, "line 5: broken"), row(6)]
-    assert folder._read(FILE.name) == b"".join(wanted)
+    assert folder.read(FILE.name) == b"".join(wanted)
     assert not [name for name in folder.names() if "parts/" in name]
     assert sum(tally.groups for tally in folder.tallies(FILE.parts)) == 4
 
@@ -83,7 +83,7 @@ def test_a_file_that_another_run_has_joined_is_done(folder):
     with folder.writing(FILE.name) as write:
         write(b"whole")
     folder.join(FILE)
-    assert folder._read(FILE.name) == b"whole"
+    assert folder.read(FILE.name) == b"whole"
 
 
 def test_a_file_of_one_part_is_written_to_its_place(folder):

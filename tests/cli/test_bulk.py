@@ -55,6 +55,18 @@ def test_input_and_settings_are_refused_before_ray_is_asked_for(rank, tmp_path):
     assert result.exit_code == 1 and "a.jsonl stands in" in result.output and "Traceback" not in result.output
 
 
+@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is None, reason="needs pyarrow")
+def test_a_folder_that_another_run_has_is_refused_and_left_as_it_is(rank, tmp_path, monkeypatch):
+    from rrm_plugin.bulk import holding
+    from rrm_plugin.bulk.folder import Folder
+
+    monkeypatch.setattr(holding, "BEAT", 0.05)
+    with holding.holding(Folder(str(tmp_path / "out"))):
+        result = rank("--ray", "a.jsonl")
+        assert result.exit_code == 1 and "another run ranks into" in result.output.replace("\n", " ")
+        assert not (tmp_path / "out" / "_rank" / "plan.json").exists()
+
+
 @pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
 def test_without_ray_the_extra_is_named(rank):
     result = rank("--ray", "a.jsonl")

@@ -26,6 +26,7 @@ from rrm_plugin.adapters.openrlhf import reward_func
 from rrm_plugin.adapters.openrlhf.policy import GroupReward, configured_gate
 from rrm_plugin.adapters.verl.rows import row_of
 from rrm_plugin.adapters.verl.settings import PolicySettings
+from rrm_plugin.bulk import holding
 from rrm_plugin.bulk.folder import Folder, Plan
 from rrm_plugin.bulk.ranking import Listener, rank_rows
 from rrm_plugin.bulk.replica import Replica
@@ -290,6 +291,15 @@ def of_bulk_ranking(folder: Path) -> Iterator[Callable[[], Any]]:
     yield lambda: plan.continued({"schedule": "knockout"}, [file])
     yield lambda: plan.continued(plan.settings, [replace(file, size=2)])
     yield lambda: asyncio.run(left_alone())
+    yield lambda: held_by_another(Folder(str(folder / "held")))
+
+
+def held_by_another(folder: Folder) -> None:
+    """The same run a second time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(holding, "BEAT", 0.05)
+        with holding.holding(folder), holding.holding(folder):
+            pass
 
 
 async def left_alone() -> None:
