@@ -4,7 +4,7 @@
     python -m examples.experiment --demo                the first seed alone, into outputs/demo: `make demo`
     python -m examples.experiment --seeds 0 --split dev --docs none    to try settings out, without the test questions
     python -m examples.experiment --report              only the table, charts and page, of what is there
-    python -m examples.experiment --page                only the page, from the files in docs/experiment
+    python -m examples.experiment --page                only the pages, from the files in docs/experiment
 
 Each stage runs in a process of its own with one thread, and logs into its folder. An interrupted run goes on where it
 stopped; `--fresh` begins again from nothing.

@@ -32,17 +32,24 @@ def write_report(folder: Path, docs: Path, seeds: Sequence[int], *, with_page: b
     rows, details = collect(folder, seeds)
     place = docs / "experiment" if with_page else docs
     write(place, rows, details)
-    shown = table(rows)
     write_png(place / "curves.png", details)
-    write_html(place / "curves.html", shown, details)
+    shown = _write_curves(place, rows, details)
     if with_page:
         write_page(docs)
     return f"{shown}\nwritten: {place}/results.json, run.json, curves.png, curves.html"
 
 
 def write_page(docs: Path) -> None:
-    """Writes `experiment.md` from the files that lie in `experiment`."""
-    (docs / "experiment.md").write_text(page(*read(docs / "experiment")), encoding="utf-8")
+    """Writes `experiment.md`, and the page of its curves, from the figures that lie in `experiment`."""
+    rows, details = read(docs / "experiment")
+    _write_curves(docs / "experiment", rows, details)
+    (docs / "experiment.md").write_text(page(rows, details), encoding="utf-8")
+
+
+def _write_curves(place: Path, rows: Sequence[Row], details: Mapping[str, Any]) -> str:
+    shown = table(rows)
+    write_html(place / "curves.html", shown, details)
+    return shown
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,6 +215,12 @@ def test_results_have_a_row_a_seed(rows: list[dict]) -> None:
 def test_page_is_written_from_the_results(rows: list[dict]) -> None:
     written = (ROOT / "docs" / "experiment.md").read_text(encoding="utf-8")
     assert written == page(*results.read(DOCS)), "run: python -m examples.experiment --page"
+
+
+def test_the_page_of_the_curves_has_the_table_of_the_results(rows: list[dict]) -> None:
+    written = (DOCS / "curves.html").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"<pre>(.*?)</pre>", written, re.DOTALL)
+    assert html.unescape(shown) == report.table(rows), "run: python -m examples.experiment --page"
 
 
 def test_card_is_written_from_the_results(rows: list[dict]) -> None:
