@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
+from examples.experiment import judge_rl, policy_rl, pretraining
 from examples.experiment.stages import STAGES, Run
 
 __all__ = ["clear", "play"]
@@ -92,8 +93,19 @@ def _how_far(run: Run, name: str) -> str:
     """The newest step in the log of a stage; empty as long as there is none."""
     lines = (run.at(name) / "log.txt").read_text(encoding="utf-8").split("\n")
     steps = [line.strip() for line in lines if line.lstrip().startswith("step ")]
-    # The step and the first three figures: a line of a terminal holds no more.
-    return f"  seed {run.seed}: {name}: {' '.join(steps[-1].split()[:8])}" if steps else ""
+    if not steps:
+        return ""
+    _, step, *figures = steps[-1].split()
+    # The first three figures: a line of a terminal holds no more.
+    return f"  seed {run.seed}: {name}: step {step.rstrip(':')} of {_steps(name)}, {' '.join(figures[:6])}"
+
+
+def _steps(name: str) -> int:
+    """All that a stage takes."""
+    phases = {"cold_start": pretraining.COLD_START, "policy": pretraining.POLICY}
+    if name in phases:
+        return sum(phase.steps for phase in phases[name])
+    return judge_rl.STEPS if name == "judge" else policy_rl.STEPS
 
 
 def _say(line: str) -> None:

@@ -290,6 +290,23 @@ def test_a_fresh_run_throws_away_runs_and_nothing_else(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "thesis.tex"]
 
 
+@pytest.mark.parametrize(
+    ("stage", "log", "told_of"),
+    [
+        ("policy", "    step 100: loss 2.345\n    step 200: loss 1.234\n", "step 200 of 1000, loss 1.234"),
+        ("cold_start", "    step 2300: loss 0.5\n", "step 2300 of 2300, loss 0.5"),
+        ("judge", "    step 5  one 1  two 2  three 3  four 4\n", "step 5 of 60, one 1 two 2 three 3"),
+        ("policy-rrm", "    step 120  pass_at_1 58.8\n", "step 120 of 120, pass_at_1 58.8"),
+        ("policy-random", "loading\n", ""),
+    ],
+)
+def test_a_stage_says_how_far_it_is(tmp_path: Path, stage: str, log: str, told_of: str) -> None:
+    run = stages.Run(folder=tmp_path, seed=11)
+    run.at(stage).mkdir(parents=True)
+    (run.at(stage) / "log.txt").write_text(log)
+    assert playing._how_far(run, stage) == (f"  seed 11: {stage}: {told_of}" if told_of else "")
+
+
 @pytest.mark.parametrize("options", [["--demo", "--report"], ["--fresh", "--page"], ["--fresh", "--report"]])
 def test_what_trains_and_what_only_reports_exclude_each_other(options: list[str]) -> None:
     done = subprocess.run(
