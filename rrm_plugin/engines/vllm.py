@@ -27,6 +27,7 @@ from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.loading import Checkpoint, control_tokens, model_label, model_place, unchanged_random_state
+from rrm_plugin.engines.orphans import Reaper, reap
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError, RRMError
 from rrm_plugin.types import Message
@@ -172,6 +173,7 @@ class _Worker:
         self._running: dict[str, _Job] = {}
         self._numbers = itertools.count()
         self._core: Any = None
+        self._reaper = Reaper()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._work, name="rrm-vllm", daemon=True)
         self._thread.start()
@@ -208,6 +210,7 @@ class _Worker:
             # Of a vLLM that died there may be nothing left to end.
             with contextlib.suppress(Exception):
                 shutdown()
+        self._reaper.stop()
 
     def _watch(self, resources: Any, outputs: Any) -> None:
         """See to it that the thread wakes when vLLM's own process is killed, for want of memory say: vLLM notes that,
@@ -233,7 +236,11 @@ class _Worker:
         llm = _load(self._arguments)
         engine, tokenizer = llm.llm_engine, llm.get_tokenizer()
         self._core = getattr(engine, "engine_core", None)
-        self._watch(getattr(self._core, "resources", None), getattr(self._core, "outputs_queue", None))
+        resources = getattr(self._core, "resources", None)
+        self._watch(resources, getattr(self._core, "outputs_queue", None))
+        # vLLM's own processes would outlive this one where it is killed, with all their memory of the GPU.
+        started = getattr(getattr(resources, "engine_manager", None), "processes", ())
+        self._reaper = reap(each.pid for each in started if each.pid)
         context = int(llm.llm_engine.model_config.max_model_len)
         while True:
             while not self._running or not self.inbox.empty():

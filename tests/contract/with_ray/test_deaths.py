@@ -13,6 +13,7 @@ from tests.contract.with_ray.runs import (
     outputs,
     ranked_alone,
     start,
+    wait_for,
     write_groups,
 )
 
@@ -56,6 +57,8 @@ def test_a_driver_that_is_killed_is_gone_on_with(tmp_path, cluster, server):
     server.asked.clear()
     first = start(cluster.address, [str(tmp_path / "in")], tmp_path / "out", options)
     first.until(2)
+    # Some parts of the big file, too, and on a busy machine they may come a little later.
+    wait_for(lambda: len(finished(tmp_path / "out")) > len(outputs(tmp_path / "out")))
     first.process.send_signal(signal.SIGKILL)
     first.process.communicate()
     wait_until_quiet(server)

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -141,6 +142,44 @@ def test_a_vllm_that_is_killed_fails_its_calls_and_can_be_made_anew(folder):
     # A reply may have ended before.
     assert failed and all(isinstance(reply, Reply) for reply in ended if reply not in failed)
     assert again.completion_tokens > 0
+
+
+JUDGES = """
+import asyncio, json, multiprocessing, sys
+from rrm_plugin.engines import Sampling, VllmEngine
+made = VllmEngine(sys.argv[1], max_model_len=512, **json.loads(sys.argv[2]))
+
+async def main():
+    await made.generate([{"role": "user", "content": "why"}], Sampling(max_tokens=4))
+    print("own:", *(process.pid for process in multiprocessing.active_children()), flush=True)
+    await made.generate([{"role": "user", "content": "why"}], Sampling(max_tokens=400))
+    await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_that_is_killed_leaves_no_vllm_behind(folder):
+    words = [sys.executable, "-c", JUDGES, str(folder), json.dumps(ON_CPU)]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    own = next(line for line in process.stdout if line.startswith("own:"))
+    left = [int(pid) for pid in own.split()[1:]]
+    process.kill()
+    process.wait()
+    assert left
+    ends = time.monotonic() + 60
+    while any(_lives(pid) for pid in left):
+        assert time.monotonic() < ends, f"of {left} some live on"
+        time.sleep(0.2)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_model_that_is_not_there(tmp_path):
