@@ -245,7 +245,7 @@ class Cluster:
         works = len(self._queue) + len(self._again) + sum(len(seat.works) for seat in self._seats)
         now = time.monotonic()
         while len(self._seats) < min(self._count, works) and now >= self._start_after:
-            actor = self._actor.remote(self._judge, self._folder, self._stamp, PAUSES, self._purse)
+            actor = self._actor.remote(self._judge, self._folder, self._stamp, PAUSES, self._purse, self._has_begun)
             self._seats.append(_Seat(actor=actor, starting=actor.start.remote()))
         for work in [work for work in self._again if work.not_before <= now]:
             if self._give(work):

@@ -79,15 +79,16 @@ class Listener:
         patience: for runs of millions of groups, which nobody wants unscored: seconds to wait before a group that the
             engine did not answer is scored again, a number for each time; and `SILENT_ROWS` groups in a row that were
             waited for in vain end the run. None waits for none, and listens until the engine's first answer only.
+        begun: whether the engine has answered others, so that it is not the set-up that is wrong.
     """
 
-    def __init__(self, judge: RRMJudge, *, patience: Sequence[float] | None = None) -> None:
+    def __init__(self, judge: RRMJudge, *, patience: Sequence[float] | None = None, begun: bool = False) -> None:
         self.judge = judge
         self.silent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Ends with the error, as soon as it is clear."""
         self._patience = patience
-        self._heard: list[Scores] | None = []
-        self._answered = False
+        self._heard: list[Scores] | None = None if begun else []
+        self._answered = begun
         self._in_a_row = 0
         self._under_way = 0
         self._next = asyncio.Event()
@@ -117,9 +118,11 @@ class Listener:
 
     def decide(self) -> None:
         """Judges by the rows that are done, one time: with these an engine has shown whether it is there."""
+        if self._heard is None:
+            return
         heard, self._heard = self._heard, None
         try:
-            self.judge.refuse_silence(heard or [])
+            self.judge.refuse_silence(heard)
         except EngineUnavailableError as error:
             self._end(error)
 

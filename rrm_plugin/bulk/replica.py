@@ -44,16 +44,24 @@ class Replica:
         stamp: of the plan that has to be found there.
         patience: as of a `Listener`.
         purse: where calls of a budget are taken from, so many at most at a time; None is no budget.
+        begun: whether other replicas have had answers.
     """
 
     def __init__(
-        self, judge: bytes, folder: Folder, stamp: str, patience: Sequence[float] = (), purse: Lease | None = None
+        self,
+        judge: bytes,
+        folder: Folder,
+        stamp: str,
+        patience: Sequence[float] = (),
+        purse: Lease | None = None,
+        begun: bool = False,
     ) -> None:
         self.folder = folder
         self._pickled = judge
         self._stamp = stamp
         self._patience = patience
         self._purse = purse
+        self._begun = begun
         self._now = Tally()
 
     async def start(self) -> str:
@@ -79,7 +87,7 @@ class Replica:
         if (ledger := self.judge.tournament.judge.ledger) is not None:
             # Made here too: a copy by pickle would find no folder, and judge without a ledger.
             Ledger(ledger.path)
-        self._listener = Listener(_limited(self.judge, self._purse), patience=self._patience)
+        self._listener = Listener(_limited(self.judge, self._purse), patience=self._patience, begun=self._begun)
         return home
 
     async def told(self) -> Tally:

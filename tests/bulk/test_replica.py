@@ -23,8 +23,15 @@ DOWN: set[str] = set()
 """Words in whose questions the judge cannot be reached."""
 
 
+SEEN: set[str] = set()
+"""Prompts with the word `later` that were not answered once."""
+
+
 def judge_text(messages) -> str:
     text = messages[-1]["content"]
+    if "later" in text and text not in SEEN:
+        SEEN.add(text)
+        raise EngineError("nobody is there yet", Reason.UNREACHABLE)
     if any(word in text for word in DOWN):
         raise EngineError("nobody is there", Reason.UNREACHABLE)
     return "\\boxed{Assistant 1}"
@@ -34,9 +41,10 @@ def judge_text(messages) -> str:
 def run(tmp_path):
     """Ranks files of the questions given, at once, and returns what came of each: rows or an error."""
     DOWN.clear()
+    SEEN.clear()
     folder = Folder(str(tmp_path / "out"))
 
-    def ranked(files: dict[str, list[str]], *, last: bool = False, purse=None, patience=(0.0,)):
+    def ranked(files: dict[str, list[str]], *, last: bool = False, purse=None, patience=(0.0,), begun=False):
         (tmp_path / "in").mkdir(exist_ok=True)
         for name, questions in files.items():
             rows = [json.dumps({"prompt": question, "responses": ["a", "b"]}) for question in questions]
@@ -47,7 +55,7 @@ def run(tmp_path):
 
         async def go():
             judge = pickle.dumps(RRMJudge(engine=ScriptedEngine(judge_text)))
-            replica = Replica(judge, folder, plan.stamp, patience, purse)
+            replica = Replica(judge, folder, plan.stamp, patience, purse, begun)
             await replica.start()
             work = [replica.rank(part, last) for file in found for part in file.parts]
             errors = await asyncio.gather(*work, return_exceptions=True)
@@ -100,6 +108,19 @@ def test_eight_groups_in_a_row_end_all(run, tmp_path):
 def test_a_group_is_waited_for_after_the_first_answer_and_not_before(run):
     DOWN.add("hopeless")
     assert isinstance(run({"a": ["hopeless"] * 20}, patience=(3600.0,))["a"], EngineUnavailableError)
+
+
+def test_a_replica_that_starts_in_an_outage_waits_where_others_have_had_answers(run):
+    files = {"a": [f"later {number}" for number in range(20)]}
+    assert isinstance(run(files)["a"], EngineUnavailableError)
+    SEEN.clear()
+    assert [row["error"] for row in run(files, begun=True)["a"]] == [None] * 20
+
+
+def test_a_replica_that_starts_in_an_outage_ends_as_others_do(run):
+    DOWN.add("hopeless")
+    came = run({"a": ["hopeless"] * 20}, begun=True)["a"]
+    assert isinstance(came, EngineUnavailableError) and "answered nothing for the last 8 groups" in str(came)
 
 
 def test_a_spent_budget_leaves_no_row_behind(run, tmp_path):
