@@ -8,20 +8,11 @@ import pytest
 
 pytest.importorskip("pyarrow")
 
-from rrm_plugin.bulk.folder import Folder, PartTally, Plan
+from rrm_plugin.bulk.folder import PartTally, Plan
 from rrm_plugin.bulk.sources import File, Part
 from rrm_plugin.errors import ConfigError
 
 FILE = File(place="/", path="/data/a.jsonl", name="deep/a.jsonl", size=30, modified="1", cuts=((0, 10), (10, None)))
-
-
-@pytest.fixture(params=["a path", "an address"])
-def folder(tmp_path, request) -> Folder:
-    """A folder here, and the same by way of fsspec, which knows neither links nor fsync."""
-    if request.param == "a path":
-        return Folder(str(tmp_path / "out"))
-    pytest.importorskip("fsspec")
-    return Folder(f"memory://{tmp_path.name}/out")
 
 
 def test_a_file_is_whole_or_not_there(folder):

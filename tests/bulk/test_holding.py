@@ -22,14 +22,6 @@ from rrm_plugin.errors import ConfigError
 NAME = "_rank/running.json"
 
 
-@pytest.fixture(params=["a path", "an address"])
-def folder(tmp_path, request) -> Folder:
-    if request.param == "a path":
-        return Folder(str(tmp_path / "out"))
-    pytest.importorskip("fsspec")
-    return Folder(f"memory://{tmp_path.name}/out")
-
-
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     for name, seconds in (("BEAT", 0.05), ("SETTLE", 0.05), ("LOOK", 0.01), ("PATIENCE", 30.0)):

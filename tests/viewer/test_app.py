@@ -305,7 +305,9 @@ def test_a_page_follows_what_is_written_and_no_writer_waits(tmp_path):
     ledger.close()
 
 
-def test_an_older_ledger_is_counted_when_it_is_opened(mixed, tmp_path):
+@pytest.fixture
+def old(mixed, tmp_path):
+    """A ledger of version 1."""
     path = tmp_path / "old.db"
     shutil.copy(mixed, path)
     connection = sqlite3.connect(path)
@@ -314,27 +316,25 @@ def test_an_older_ledger_is_counted_when_it_is_opened(mixed, tmp_path):
         "UPDATE meta SET value = '1' WHERE name = 'schema'"
     )
     connection.close()
-    with viewing(path) as url:
+    return path
+
+
+def test_an_older_ledger_is_counted_when_it_is_opened(old):
+    with viewing(old) as url:
         assert "Rock, paper or scissors?" in get(url + "/groups?show=cycles")[1]
 
 
 @pytest.mark.parametrize("damaged", [(1,), (2, 4), (6,)])
-def test_an_older_ledger_is_shown_but_for_the_groups_that_cannot_be_read(mixed, tmp_path, damaged):
+def test_an_older_ledger_is_shown_but_for_the_groups_that_cannot_be_read(old, damaged):
     """The first, some between, and the last."""
-    path = tmp_path / "old.db"
-    shutil.copy(mixed, path)
-    connection = sqlite3.connect(path)
-    connection.executescript(
-        "DROP TABLE group_numbers; ALTER TABLE groups DROP COLUMN lengths;"
-        "UPDATE meta SET value = '1' WHERE name = 'schema'"
-    )
+    connection = sqlite3.connect(old)
     ways = [("matches", "{"), ("responses", "null"), ("scores", '["many"]')]
     for id, (column, wrong) in zip(damaged, ways, strict=False):
         connection.execute(f"UPDATE groups SET {column} = ? WHERE id = ?", (wrong, id))
     connection.commit()
     connection.close()
     for _ in range(2):
-        with viewing(path) as url:
+        with viewing(old) as url:
             page = get(url + "/")[1]
             assert f"{len(damaged)} {'group' if len(damaged) == 1 else 'groups'} cannot be read" in page
             assert all(f'href="/group/{id}"' in page for id in damaged)
@@ -346,7 +346,7 @@ def test_an_older_ledger_is_shown_but_for_the_groups_that_cannot_be_read(mixed, 
             assert get(url + "/search?q=sky")[0] == 200
     # What is known to be damaged is not looked for again each time.
     told: list[int] = []
-    LedgerReader(path, told.append)
+    LedgerReader(old, told.append)
     assert not told
 
 
