@@ -12,9 +12,8 @@ import pytest
 from rrm_plugin import Group, RRMJudge
 from rrm_plugin.cohorts import Gate, Member
 from rrm_plugin.engines import ScriptedEngine
-from rrm_plugin.errors import LedgerError
 from rrm_plugin.ledger import Ledger
-from rrm_plugin.ledger_numbers import COUNTED, fill_numbers
+from rrm_plugin.ledger_numbers import COUNTED, fill_numbers, unreadable
 from rrm_plugin.metrics.groups import numbers_of
 from rrm_plugin.types import Judgement, Match, Reason, Scores, Verdict
 
@@ -128,13 +127,27 @@ def test_an_older_ledger_is_taken_on_and_counted(recorded):
     assert after[2][:3] == (3, "", None)
 
 
-def test_a_group_that_cannot_be_read_is_a_clear_error(recorded):
+@pytest.mark.parametrize(
+    ("column", "damaged"),
+    [
+        ("matches", "[{]"),
+        ("matches", "[1]"),
+        ("matches", '[{"first": 0}]'),
+        ("responses", "7"),
+        ("responses", "null"),
+        ("scores", '["many"]'),
+        ("prompt", ""),
+    ],
+)
+def test_a_group_that_cannot_be_read_is_told_and_the_others_are_counted(recorded, column, damaged):
     make_old(recorded)
     Ledger(recorded).close()
     connection = sqlite3.connect(recorded, isolation_level=None)
-    connection.execute("UPDATE groups SET matches = '[{]' WHERE id = 1")
-    with pytest.raises(LedgerError, match="cannot be read"):
-        fill_numbers(connection)
+    connection.execute(f"UPDATE groups SET {column} = ? WHERE id = 1", (damaged,))
+    assert unreadable(connection) == []
+    for counted in (1, 0):
+        assert fill_numbers(connection) == counted and unreadable(connection) == [1]
+    assert connection.execute("SELECT id FROM group_numbers").fetchall() == [(2,)]
     connection.close()
 
 
