@@ -58,24 +58,28 @@ class BackgroundLoop:
             raise RuntimeError("the judge was closed while it was at work") from None
 
     def close(self, last: Coroutine[Any, Any, Any] | None = None, patience: float = 5.0) -> None:
-        """Cancels what is under way, runs `last`, then ends loop and thread. Harmless when nothing was started."""
+        """Cancels what is under way, runs `last`, then ends loop and thread. Harmless when nothing was started.
+
+        From the loop's own thread, where garbage collection may happen to call it, all that is begun and not awaited.
+        """
+        self._begin_anew_after_fork()
         with self._lock:
             # What is submitted from here on goes to a new loop, and what was submitted before is cancelled below.
             loop, thread, self._loop, self._thread = self._loop, self._thread, None, None
-        if loop is None or thread is None or self._pid != os.getpid() or not thread.is_alive():
+        if loop is None or thread is None or not thread.is_alive():
             if last is not None:
                 last.close()
             return
         ending = asyncio.run_coroutine_threadsafe(_end(last), loop)
+        if thread is threading.current_thread():
+            ending.add_done_callback(lambda _: loop.call_soon_threadsafe(loop.stop))
+            return
         concurrent.futures.wait([ending], timeout=patience)
         loop.call_soon_threadsafe(loop.stop)
-        if thread is not threading.current_thread():
-            thread.join(patience)
+        thread.join(patience)
 
     def _submit(self, work: Coroutine[Any, Any, Result]) -> concurrent.futures.Future[Result]:
-        if self._pid != os.getpid():
-            # A fork copies the object, perhaps with its lock held, but no thread: the child needs its own of both.
-            self.__init__(self._name)
+        self._begin_anew_after_fork()
         with self._lock:
             if threading.current_thread() is self._thread:
                 work.close()
@@ -83,6 +87,11 @@ class BackgroundLoop:
                     "a synchronous call was made from inside the judge's own event loop; await the async method"
                 )
             return asyncio.run_coroutine_threadsafe(work, self._running())
+
+    def _begin_anew_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            # A fork copies the object, perhaps with its lock held, but no thread: the child needs its own of both.
+            self.__init__(self._name)
 
     def _running(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:

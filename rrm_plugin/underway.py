@@ -28,18 +28,24 @@ class UnderWay(Generic[Result]):
         """The result, and whether this very call made it. A call that nobody waits for any more is cancelled."""
         # Tasks belong to a loop; a judge that moved to another one must not wait for those of the first.
         place = (id(asyncio.get_running_loop()), key)
-        first = place not in self._calls
-        if first:
-            self._calls[place] = _Call(asyncio.ensure_future(make()))
-            self._calls[place].task.add_done_callback(lambda _: self._calls.pop(place, None))
-        call = self._calls[place]
+        known = self._calls.get(place)
+        call = known or _Call(asyncio.ensure_future(make()))
+        if known is None:
+            self._calls[place] = call
+            call.task.add_done_callback(lambda _: self._forget(place, call))
         call.waiting += 1
         try:
-            return await asyncio.shield(call.task), first
+            return await asyncio.shield(call.task), known is None
         finally:
             call.waiting -= 1
             if not call.waiting and not call.task.done():
+                # Forgotten at once: whoever asks before it has ended must not be cancelled along with it.
+                self._forget(place, call)
                 call.task.cancel()
+
+    def _forget(self, place: tuple[int, str], call: _Call[Result]) -> None:
+        if self._calls.get(place) is call:
+            del self._calls[place]
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (UnderWay, ())

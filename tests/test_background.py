@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pickle
+import signal
 import threading
 
 import pytest
@@ -152,3 +154,38 @@ def test_a_forked_child_has_a_loop_of_its_own(loop):
     if child == 0:
         os._exit(0 if loop.run(_where()) == "test-loop" else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_in_the_middle_of_a_call_can_close(loop):
+    loop.run(_where())
+    with loop._lock:
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)
+            loop.close()
+            os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_closed_from_its_own_thread_it_ends_without_waiting_for_itself(loop):
+    # As where the last reference to a judge goes in a callback on its loop.
+    ended = threading.Event()
+
+    async def last():
+        ended.set()
+
+    async def inner():
+        thread = threading.current_thread()
+        loop.close(last(), patience=60)
+        return thread
+
+    thread = None
+    with contextlib.suppress(RuntimeError):
+        thread = loop.run(inner())
+    assert ended.wait(10)
+    if thread is not None:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert loop.run(_where()) == "test-loop"
