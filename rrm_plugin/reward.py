@@ -43,7 +43,7 @@ from rrm_plugin.reporting.trainer_log import report
 from rrm_plugin.rows import Rows, Scored, ScoredRows, reward_rows, reward_rows_here, trainer_view
 from rrm_plugin.schedules import Orders, Schedule
 from rrm_plugin.schedules import schedule as resolve_schedule
-from rrm_plugin.shaping import Shaping
+from rrm_plugin.shaping import Shaping, rewards_of
 from rrm_plugin.shaping import shaping as resolve_shaping
 from rrm_plugin.tournament import SameAs, Tournament
 from rrm_plugin.types import Group, Judgement, Prompt, Reason, Response, Scores
@@ -237,7 +237,7 @@ class RRMJudge:
 
     def rewards(self, scores: Scores, lengths: Sequence[int]) -> list[float | None]:
         """Scores of a group after shaping; None where a response is unscored."""
-        return self.shaping(scores.values, lengths)
+        return rewards_of(self.shaping, scores.values, lengths)
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[Response], **columns: Any

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.specs import Entry, number, resolve
 
-__all__ = ["Shaping", "length_adjusted", "rank", "raw", "shaping", "unit_interval", "z_score"]
+__all__ = ["Shaping", "length_adjusted", "rank", "raw", "rewards_of", "shaping", "unit_interval", "z_score"]
 
 FloatArray = NDArray[np.float64]
 
@@ -202,3 +202,18 @@ def shaping(spec: str | Shaping | Sequence[str | Shaping]) -> Shaping:
         raise ConfigError(f"shaping={spec!r} must be a name such as 'z_score', a Shaping, or a sequence of them")
     parts = tuple(shaping(part) for part in spec)
     return parts[0] if len(parts) == 1 else _Composed(parts=parts)
+
+
+def rewards_of(shape: Shaping, values: Sequence[float | None], lengths: Sequence[int]) -> list[float | None]:
+    """The rewards of a group by a shaping that anybody may have written; one that is not finite is None.
+
+    Raises:
+        ConfigError: it did not give one reward for each value: the next group would get what is this one's.
+    """
+    rewards = list(shape(values, lengths))
+    if len(rewards) != len(values):
+        raise ConfigError(
+            f"shaping={shape.name!r} gave {len(rewards)} rewards for {len(values)} responses: it has to give one for "
+            "each, None where there is none"
+        )
+    return [None if reward is None or not np.isfinite(reward) else float(reward) for reward in rewards]

@@ -438,7 +438,16 @@ def test_sizes_have_to_be_known_and_to_agree(judge):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"deadline": 0}, {"capacity": 1}, {"size": 0.5}, {"remember": 0}, {"size": 0}, {"start_within": -1}]
+    "wrong",
+    [
+        {"deadline": 0},
+        {"deadline": "600"},
+        {"capacity": 1},
+        {"size": 0.5},
+        {"remember": 0},
+        {"size": 0},
+        {"start_within": -1},
+    ],
 )
 def test_settings_that_cannot_work(judge, wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
@@ -756,8 +765,12 @@ def test_an_error_of_a_group_is_told_to_those_who_ask_again():
 
         async def main():
             await asyncio.gather(*(gate.join("g", member(n)) for n in range(2)), return_exceptions=True)
-            with pytest.raises(ConfigError, match="no such model"):
-                await asyncio.wait_for(gate.join("g", member(0)), 10)
+            depths = []
+            for _ in range(3):
+                with pytest.raises(ConfigError, match="no such model") as raised:
+                    await asyncio.wait_for(gate.join("g", member(0)), 10)
+                depths.append(len(raised.traceback))
+            assert len(set(depths)) == 1, "each who asks would keep the frames of all who asked before"
 
         asyncio.run(main())
 

@@ -9,6 +9,7 @@ import multiprocessing
 import pickle
 import threading
 
+import numpy as np
 import pytest
 
 from rrm_plugin import ConfigError, EngineUnavailableError, Group, GroupError, Reason, RRMJudge, Verdict
@@ -138,6 +139,31 @@ def test_shaping_is_applied_to_rewards_and_not_to_scores():
     with RRMJudge(engine="scripted:longer", reducer="win_rate", shaping=["unit_interval"]) as judge:
         assert judge([PROMPT] * 2, [SHORT, LONG]) == [0.0, 1.0]
         assert judge.score(PROMPT, [SHORT, LONG]).values == [-1.0, 1.0]
+
+
+class OwnShaping:
+    name = "own"
+
+    def __init__(self, shape):
+        self._shape = shape
+
+    def __call__(self, values, lengths):
+        return self._shape(values)
+
+
+def test_a_shaping_of_ones_own_that_forgets_a_response_is_an_error_and_shifts_no_rewards():
+    with (
+        RRMJudge(engine="scripted:longer", shaping=OwnShaping(lambda values: values[1:]), num_generations=2) as judge,
+        pytest.raises(ConfigError, match="shaping='own' gave 1 rewards for 2 responses"),
+    ):
+        judge(["a", "a", "b", "b"], [SHORT, LONG, SHORT, LONG])
+
+
+def test_rewards_of_ones_own_shaping_that_are_no_numbers_are_none():
+    strange = OwnShaping(lambda values: [float("nan"), float("inf"), np.float32(0.5)])
+    with RRMJudge(engine="scripted:longer", shaping=strange, num_generations=3) as judge:
+        rewards = judge([PROMPT] * 3, [SHORT, LONG, "Air."])
+    assert rewards == [None, None, 0.5] and type(rewards[2]) is float
 
 
 def test_the_reference_column_is_used_and_its_absence_named():

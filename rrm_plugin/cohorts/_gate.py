@@ -16,7 +16,8 @@ import numpy as np
 from rrm_plugin.cohorts._cohort import Cohort
 from rrm_plugin.cohorts._members import Closing, Member, Outcome, late_outcome, nothing
 from rrm_plugin.cohorts._starting import answering
-from rrm_plugin.errors import ConfigError, GateError, GateFullError, GroupError
+from rrm_plugin.engines.checks import number, whole
+from rrm_plugin.errors import GateError, GateFullError, GroupError
 from rrm_plugin.reporting.trainer_log import warn_of_unscored
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.schedules import schedule
@@ -65,26 +66,23 @@ class Gate:
         start_within: float = 600.0,
         on_judged: Callable[[Mapping[str, float]], None] | None = None,
     ) -> None:
-        counted = [("capacity", capacity, 2), ("remember", remember, 1)]
-        for name, value, least in counted if size is None else [*counted, ("size", size, 1)]:
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise ConfigError(f"{name} must be a whole number of at least {least}, not {value!r}")
-        if not deadline > 0:
-            raise ConfigError(f"deadline must be a number of seconds above 0, not {deadline!r}")
-        if not start_within >= 0:
-            raise ConfigError(f"start_within must be a number of seconds from 0, not {start_within!r}")
         self.judge = judge
-        self.size = size
-        self.deadline = deadline
+        self.size = None if size is None else whole("size", size, least=1)
+        self.deadline = number("deadline", deadline, above=0)
         self.just_in_time = just_in_time
-        self.capacity = capacity
-        self.remember = remember
-        self.start_within = start_within
+        self.capacity = whole("capacity", capacity, least=2)
+        self.remember = whole("remember", remember, least=1)
+        self.start_within = number("start_within", start_within, least=0)
         self.on_judged = on_judged
         self.counts: Counter[str] = Counter()
         """Since the start: `members`, `groups`, `repeated`, `late`, `withdrawn`, `cancelled`, `impatient`, `refused`,
         `unscored`, `closed_full`, `closed_released` and `closed_deadline`."""
         self._begin_anew()
+
+    def _begin_anew_after_fork(self) -> None:
+        if self._pid != os.getpid():
+            # A fork copies the groups, and not the tasks that own them.
+            self._begin_anew()
 
     def _begin_anew(self) -> None:
         self._pid = os.getpid()
@@ -99,6 +97,15 @@ class Gate:
     def waiting(self) -> int:
         """Members of groups that are not judged yet."""
         return self._held
+
+    @property
+    def neutral(self) -> float:
+        """For a host that needs a number where nothing was measured: the mean of all rewards given; 0 before the
+        first.
+        """
+        count, total = self._given
+        # Rounded as scores are, so that what is 0 but for the last bits of a float reads as 0.
+        return round(total / count, 12) + 0.0 if count else 0.0
 
     async def ready(self) -> None:
         """Waits until a server of the judge answers: a host that always gets a number would train on nothing else.
@@ -133,9 +140,7 @@ class Gate:
             ConfigError: a setting of the judge cannot work.
             AlarmError: an alarm stands, and the judge was made with `alarms="stop"`.
         """
-        if self._pid != os.getpid():
-            # A fork copies the groups, and not the tasks that own them.
-            self._begin_anew()
+        self._begin_anew_after_fork()
         return await self.judge.on_loop(self._join(key, member, size or self.size, patience))
 
     async def withdraw(self, key: str, id: str | None = None, *, size: int | None = None) -> None:
@@ -146,6 +151,7 @@ class Gate:
                 after its group was judged counts for the next group of that key.
             size: of the group, needed where this may be the first that is heard of it.
         """
+        self._begin_anew_after_fork()
         await self.judge.on_loop(self._withdraw(key, id, size or self.size))
 
     async def close(self) -> None:
@@ -179,7 +185,7 @@ class Gate:
         if member.id is None and cohort.settled is not None:
             return self._too_slow(cohort, member)
         if place is None:
-            return late_outcome(cohort.size, list(outcomes.values()), self._neutral)
+            return late_outcome(cohort.size, list(outcomes.values()), self.neutral)
         return replace(outcomes[place], repeated=repeated)
 
     def _too_slow(self, cohort: Cohort, member: Member) -> Outcome:
@@ -189,10 +195,10 @@ class Gate:
         a host would take those who came first, the short ones, for the middling ones.
         """
         if member.id is not None:
-            number = self._neutral
+            told = self.neutral
         else:
-            number = cohort.settled = self._neutral if cohort.settled is None else cohort.settled
-        return nothing(Closing.IMPATIENT, cohort.size, "its caller, or that of a sibling, did not wait", number)
+            told = cohort.settled = self.neutral if cohort.settled is None else cohort.settled
+        return nothing(Closing.IMPATIENT, cohort.size, "its caller, or that of a sibling, did not wait", told)
 
     def _admit(self, key: str, member: Member, size: int | None) -> tuple[Cohort, int | None, bool]:
         """The group of a member, its place there (None for too late) and whether it had been there before.
@@ -275,7 +281,9 @@ class Gate:
 
     async def _closing(self, cohort: Cohort) -> Closing:
         try:
-            await asyncio.wait_for(cohort.complete.wait(), cohort.deadline)
+            # Not wait_for, which may pass over a cancellation that comes with the last member.
+            async with asyncio.timeout(cohort.deadline):
+                await cohort.complete.wait()
         except TimeoutError:
             # The last one may come in the same moment.
             if not cohort.complete.is_set():
@@ -345,7 +353,7 @@ class Gate:
         self._given = (self._given[0] + len(valid), self._given[1] + sum(valid))
         common = Outcome(
             reward=None,
-            number=float(np.mean(valid)) if valid else self._neutral,
+            number=float(np.mean(valid)) if valid else self.neutral,
             spread=float(np.std(valid)) if valid else 0.0,
             index=-1,
             members=len(rewards),
@@ -358,12 +366,6 @@ class Gate:
             replace(common, index=index, reward=reward, number=common.number if reward is None else reward)
             for index, reward in enumerate(rewards)
         ]
-
-    @property
-    def _neutral(self) -> float:
-        count, total = self._given
-        # Rounded as scores are, so that what is 0 but for the last bits of a float reads as 0.
-        return round(total / count, 12) + 0.0 if count else 0.0
 
     def _remember(self, cohort: Cohort, outcomes: Mapping[int, Outcome], error: BaseException | None) -> None:
         if not cohort.index_of and not cohort.withdrawn_ids:
@@ -381,12 +383,13 @@ class Gate:
         if member.id is None or past is None:
             return None
         if past.error is not None:
-            raise past.error
+            # Without where it was raised before: each member that asks would make the same error longer.
+            raise past.error.with_traceback(None)
         if member.id in past.outcomes:
             self.counts["repeated"] += 1
             return replace(past.outcomes[member.id], repeated=True)
         self._note_late(key)
-        return late_outcome(past.expected, list(past.outcomes.values()), self._neutral)
+        return late_outcome(past.expected, list(past.outcomes.values()), self.neutral)
 
     def _note_late(self, key: str) -> None:
         self.counts["late"] += 1

@@ -3,7 +3,7 @@
 Hosts that take a reward for one response at a time want the same keys with each, and show means over a batch. So where
 there is nothing to measure each of these is 0, and `rrm` is the judge's `name`:
 
-    rrm_unscored              1 where the response has no reward of its own; it gets the mean of its group, or 0
+    rrm_unscored              1 where the response has no reward of its own; it gets the mean of its group, or of all
     rrm_failed                1 where nothing in its group could be scored, or no outcome came
     rrm_missing               share of its group that was not there when it was judged
     rrm_spread                standard deviation of its group's rewards; 0 teaches nothing

@@ -12,6 +12,7 @@ import pytest
 from rrm_plugin import ConfigError, RRMJudge
 from rrm_plugin.adapters.openrlhf.policy import GroupReward, configured_gate
 from rrm_plugin.cohorts import Gate
+from rrm_plugin.engines import ScriptedEngine
 
 
 class Tokenizer:
@@ -118,6 +119,27 @@ def test_one_whose_generation_fails_frees_the_others_and_raises(judge):
     short, failed, long = asyncio.run(run())
     assert isinstance(failed, RuntimeError) and short["reward"] < long["reward"]
     assert agent.gate.counts["withdrawn"] == 1
+
+
+def test_a_setting_that_cannot_work_ends_the_run_rather_than_giving_numbers():
+    def reply(messages):
+        raise ConfigError("the server has two models: say with model= which one judges")
+
+    with RRMJudge(engine=ScriptedEngine(reply)) as judge, pytest.raises(ConfigError, match="model="):
+        asyncio.run(generate(Agent(Gate(judge)), ["a", "aa"]))
+
+
+def test_a_reply_that_finds_no_room_gets_the_mean_of_all_rewards_and_not_0():
+    with RRMJudge(engine="scripted:longer", shaping="unit_interval") as judge:
+        agent = Agent(Gate(judge, capacity=2))
+
+        async def run():
+            await generate(agent, ["a", "aa"])
+            return await generate(agent, ["a", "aa", "aaa"])
+
+        outputs = asyncio.run(run())
+    assert 0.5 in [output["reward"] for output in outputs], "0 would be the worst of all rewards here"
+    assert sum(output["extra_logs"]["rrm_failed"] for output in outputs) >= 1
 
 
 def test_the_settings_are_those_of_the_file(tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ async def get_reward(gate: Gate, body: Any, *, tokenizer: Any = None, patience: 
     began = time.perf_counter()
     requests = parse_request(body, tokenizer)
     outcomes = await asyncio.gather(*(_outcome(gate, request, patience) for request in requests))
-    return reply(outcomes, time.perf_counter() - began, gate.judge.__name__)
+    return reply(outcomes, time.perf_counter() - began, gate.judge.__name__, gate.neutral)
 
 
 async def _outcome(gate: Gate, request: Request, patience: float) -> Outcome | None:
@@ -108,23 +108,26 @@ async def _outcome(gate: Gate, request: Request, patience: float) -> Outcome | N
             # The service is being stopped, and its client asks again: the next one may have a reward.
             raise
         # Without a number the trainer's run would end.
-        logger.exception("a reply could not be judged, and gets 0")
+        logger.exception("a reply could not be judged, and gets the mean of all rewards so far")
         return None
 
 
-def reply(outcomes: Sequence[Outcome | None], seconds: float, name: str = "rrm") -> dict[str, Any]:
+def reply(
+    outcomes: Sequence[Outcome | None], seconds: float, name: str = "rrm", neutral: float = 0.0
+) -> dict[str, Any]:
     """What OpenRLHF is told: `rewards`, `scores` (the spread of the group) and `extra_logs`.
 
     Numbers for a single reply, lists for several.
 
     Args:
-        outcomes: of each reply; None where there is none, which gets 0.
+        outcomes: of each reply; None where there is none.
         seconds: that it took.
         name: of the judge.
+        neutral: the number for a reply without an outcome.
     """
     rows = [
         {
-            "rewards": 0.0 if outcome is None else outcome.number,
+            "rewards": neutral if outcome is None else outcome.number,
             "scores": 0.0 if outcome is None else outcome.spread,
             **numbers_of(outcome, seconds, name),
         }

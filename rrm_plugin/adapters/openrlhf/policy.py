@@ -6,13 +6,15 @@ OpenRLHF's own executor generates a reply; this one then has it judged among its
 they are is known from the sampling parameters (`siblings`). In a version of OpenRLHF in which that does not hold, a
 group is `num_generations` replies to the same prompt and label.
 
-The trainer always gets a number: of a reply without a reward the mean of its group, and 0 where nobody in it has one.
+The trainer always gets a number: of a reply without a reward the mean of its group, and where nobody in it has one the
+mean of all rewards so far, which is 0 before the first.
 The settings, in the file that RRM_CONFIG names, are those of `RRMJudge`, and under `gate` those of `Gate`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -22,7 +24,7 @@ from rrm_plugin.adapters.openrlhf.siblings import Siblings, SiblingsByParameters
 from rrm_plugin.adapters.openrlhf.texts import asked
 from rrm_plugin.cohorts import Gate, Member, Outcome
 from rrm_plugin.config import read_judge_settings
-from rrm_plugin.errors import AlarmError, ConfigError
+from rrm_plugin.errors import AlarmError, ConfigError, RRMError
 from rrm_plugin.reporting.outcomes import numbers_of
 from rrm_plugin.reward import RRMJudge
 
@@ -80,7 +82,8 @@ class GroupReward:
         `--algo.dynamic_filtering_range 0.001 10` drops the groups on which all are equal.
 
         Raises:
-            ConfigError: siblings cannot be told, and `num_generations` is not set.
+            ConfigError: siblings cannot be told, and `num_generations` is not set; or a setting of the judge cannot
+                work, a model that its server does not have, say.
             EngineUnavailableError: with the first replies: the judge's server does not answer.
             AlarmError: an alarm is to stop the run.
         """
@@ -131,17 +134,20 @@ class GroupReward:
         try:
             # Once for the siblings, once for the judge: nothing waits for ever.
             outcome = await self.gate.join(key, member, size=size, patience=2 * self.gate.deadline)
-        except AlarmError as error:
-            # It ends the run, which is what was asked for; OpenRLHF shows it among the errors of Ray.
+        except (AlarmError, ConfigError) as error:
+            # These end the run, by wish or because no reply can ever be judged; OpenRLHF shows them among Ray's errors.
             logger.error("%s", error)
             raise
         except Exception:
             # OpenRLHF would go on without a reward, note it at INFO, and fail later for another reason.
-            logger.exception("a reply could not be judged, and gets 0")
+            logger.exception("a reply could not be judged, and gets the mean of all rewards so far")
+            # One that found no room is not in its group, which would wait for it until the deadline.
+            with contextlib.suppress(RRMError):
+                await self.gate.withdraw(key, member.id, size=size)
         self._tell_of_silence(outcome)
         logs = numbers_of(outcome, time.perf_counter() - began, self.gate.judge.__name__)
         if outcome is None:
-            return {"reward": 0.0, "scores": 0.0, "extra_logs": logs}
+            return {"reward": self.gate.neutral, "scores": 0.0, "extra_logs": logs}
         return {"reward": outcome.number, "scores": outcome.spread, "extra_logs": logs}
 
     def _tell_of_silence(self, outcome: Outcome | None) -> None:
