@@ -44,7 +44,8 @@ class Pace:
         """Tokens a second, and the limit that brought them."""
         self._stalled = 0
         self._settled = 0
-        self._refused = False
+        self._since_refused: int | None = None
+        """Replies since the last refusal, until they are a window of them."""
         self._replies = self._tokens = 0
         self._began: float | None = None
 
@@ -56,6 +57,10 @@ class Pace:
             now: monotonic seconds.
             short: whether calls wait for a slot.
         """
+        if self._since_refused is not None:
+            self._since_refused += 1
+            if self._since_refused >= self.limit:
+                self._since_refused = None
         if not short or self._began is None:
             self._began, self._replies, self._tokens = (now if short else None), 0, 0
             return
@@ -64,15 +69,16 @@ class Pace:
         self._tokens += max(tokens, 1)
         if self._replies >= self.limit and now > self._began:
             self._judge(self._tokens / (now - self._began))
-            self._refused = False
             self._began, self._replies, self._tokens = now, 0, 0
 
     def refused(self, now: float) -> None:
-        """The server said that it has too much. A burst of refusals is one piece of news: it counts once a window."""
-        if self._refused:
+        """The server said that it has too much. A burst of refusals is one piece of news: it counts once a window, be
+        calls waiting for a slot in it or not.
+        """
+        if self._since_refused is not None:
             return
         self.limit = max(1, self.limit // 2)
-        self._rising, self._settled, self._refused = False, 0, True
+        self._rising, self._settled, self._since_refused = False, 0, 0
         self._began, self._replies, self._tokens = now, 0, 0
 
     def _judge(self, rate: float) -> None:

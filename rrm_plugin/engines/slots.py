@@ -8,7 +8,6 @@ server still has that reply in its cache, and a group waits for it. No sockets h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import deque
 
 __all__ = ["Slots"]
@@ -26,12 +25,14 @@ class Slots:
         self.taken = 0
         self._ahead: deque[asyncio.Future[None]] = deque()
         self._behind: deque[asyncio.Future[None]] = deque()
+        self._waiting = 0
+        """Callers in either queue, without those who left: taking these out of the middle would take long for many."""
         self.ahead = _Ahead(self)
         """The same places, for who goes before all others: `async with slots.ahead`."""
 
     async def __aenter__(self) -> None:
         # What mostly happens, without a further coroutine: this is on the way of every call.
-        if self.taken < self.limit and not self._behind and not self._ahead:
+        if self.taken < self.limit and not self._waiting:
             self.taken += 1
         else:
             await self.take()
@@ -42,7 +43,7 @@ class Slots:
     @property
     def short(self) -> bool:
         """Whether calls wait for a place."""
-        return bool(self._ahead or self._behind)
+        return self._waiting > 0
 
     async def take(self, *, ahead: bool = False) -> None:
         """Wait for a place; whoever got one has to `give` it back.
@@ -54,15 +55,15 @@ class Slots:
             self.taken += 1
             return
         place = asyncio.get_running_loop().create_future()
-        queue = self._ahead if ahead else self._behind
-        queue.append(place)
+        (self._ahead if ahead else self._behind).append(place)
+        self._waiting += 1
         try:
             await place
         except asyncio.CancelledError:
             if place.cancelled():
-                # Unless a place was given back meanwhile, before this caller could go: then it is out already.
-                with contextlib.suppress(ValueError):
-                    queue.remove(place)
+                self._waiting -= 1
+                # Who came since may have waited behind this one while a place was free.
+                self._hand_on()
             else:
                 # It was handed over at the moment at which the caller was cancelled.
                 self.give()
@@ -79,10 +80,11 @@ class Slots:
         self._hand_on()
 
     def _hand_on(self) -> None:
-        while self.taken < self.limit and self.short:
-            place = (self._ahead or self._behind).popleft()
+        while self.taken < self.limit and (queue := self._ahead or self._behind):
+            place = queue.popleft()
             if not place.done():
                 self.taken += 1
+                self._waiting -= 1
                 place.set_result(None)
 
 

@@ -75,6 +75,15 @@ def test_a_refusal_halves_once_a_window():
     assert pace.limit == 16
 
 
+def test_refusals_go_on_halving_a_limit_that_nobody_waits_for():
+    pace = Pace(start=64)
+    for limit in (32, 16, 8):
+        pace.refused(1.0)
+        assert pace.limit == limit
+        for call in range(limit):
+            pace.replied(10, 2.0 + call, short=False)
+
+
 def test_a_limit_is_looked_at_again():
     """A second client of the server stops, and twice as much is left for this one."""
     pace = Pace()

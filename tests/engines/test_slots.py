@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
@@ -136,3 +137,47 @@ async def test_more_places_are_taken_at_once_and_fewer_as_they_come_back():
     assert callers.begun == ["a", "b", "c"]
     await callers.end("c")
     assert callers.begun == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_place_is_lost_and_none_given_twice_whoever_leaves_when(seed):
+    drawn = random.Random(seed)
+
+    async def main() -> None:
+        slots, held, most = Slots(3), 0, 0
+
+        async def call(ahead: bool) -> None:
+            nonlocal held, most
+            async with slots.ahead if ahead else slots:
+                held += 1
+                most = max(most, held)
+                try:
+                    for _ in range(drawn.randrange(4)):
+                        await asyncio.sleep(0)
+                finally:
+                    held -= 1
+
+        calls = []
+        for _ in range(300):
+            calls.append(asyncio.ensure_future(call(drawn.random() < 0.2)))
+            if drawn.random() < 0.4:
+                drawn.choice(calls).cancel()
+            if drawn.random() < 0.3:
+                await asyncio.sleep(0)
+        await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+        assert most == 3 and held == slots.taken == 0 and not slots.short
+
+    asyncio.run(main())
+
+
+@played
+async def test_who_comes_behind_one_that_is_leaving_gets_the_place_that_is_free():
+    slots = Slots(1)
+    await slots.take()
+    leaver = asyncio.ensure_future(slots.take())
+    await settled()
+    leaver.cancel()
+    slots.give()
+    comer = asyncio.ensure_future(slots.take())
+    await settled()
+    assert comer.done() and slots.taken == 1 and not slots.short
