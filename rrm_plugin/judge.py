@@ -124,10 +124,9 @@ class PairJudge:
             # The judge was not cut off by its tokens alone; whoever stops where the budget is spent has to see it.
             return dataclasses.replace(cut, reason=error.reason, detail=str(error)), reply, False
         except Exception as error:
-            logger.debug("no verdict could be forced: %s", error)
-            return cut, reply, False
+            return _unforced(cut, str(error) or type(error).__name__), reply, False
         if rest is None:
-            return cut, reply, True
+            return _unforced(cut, f"the engine {self.engine.name} cannot continue a text"), reply, True
         stated, complete = self._stated(closing + rest.text)
         whole = Reply(
             text=reply.text + stated,
@@ -202,6 +201,10 @@ def _seen(engine: str, error: type[Exception]) -> bool:
     known = (engine, error) in _errors_seen
     _errors_seen.add((engine, error))
     return known
+
+
+def _unforced(cut: Judgement, why: str) -> Judgement:
+    return dataclasses.replace(cut, detail=f"{cut.detail}; no verdict could be forced: {why}")
 
 
 def _usage(reply: Reply, calls: int) -> Usage:

@@ -340,10 +340,16 @@ def _serve(path: Path, work: queue.SimpleQueue[_Asked | None]) -> None:
         except Exception as error:
             _refuse(path, asked, error)
             continue
-        for item in asked:
-            if not item.writes:
-                _do(connection, path, [item])
-        _do(connection, path, [item for item in asked if item.writes])
+        try:
+            for item in asked:
+                if not item.writes:
+                    _do(connection, path, [item])
+            _do(connection, path, [item for item in asked if item.writes])
+        except Exception as error:
+            # A connection on which not even a rollback works: were this thread to end, all later calls would wait for
+            # ever.
+            _refuse(path, asked, error)
+            connection = None
     if connection is not None:
         connection.close()
 

@@ -130,6 +130,14 @@ def test_what_follows_a_forced_verdict_is_dropped(rambling):
     assert judgement.text == "<think>so far\n</think>\n\n\\boxed{Assistant 2}"
 
 
+@pytest.mark.parametrize(
+    ("engine", "why"),
+    [(CutOff(rest=None), "cannot continue a text"), (CutOff(fails=True), "no verdict could be forced:")],
+)
+def test_why_no_verdict_could_be_forced_is_told(engine, why):
+    assert why in judge_once(PairJudge(engine=engine, prompt=PROMPT)).detail
+
+
 @pytest.mark.parametrize("engine", [CutOff(rest=None), CutOff(fails=True), CutOff(rest="…")])
 def test_where_nothing_can_be_forced_there_is_no_verdict(engine):
     judgement = judge_once(PairJudge(engine=engine, prompt=PROMPT))

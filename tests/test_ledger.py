@@ -179,6 +179,16 @@ def test_a_row_that_cannot_be_written_costs_no_other(ledger):
     assert first is not None and last is not None
 
 
+def test_a_connection_that_breaks_costs_an_error_and_is_made_anew(ledger):
+    async def scenario():
+        with pytest.raises(LedgerError):
+            await asyncio.wait_for(ledger._ask(lambda connection: connection.close()), 20)
+        await asyncio.wait_for(ledger.record(_judgement("a"), finished=True, answered=True), 20)
+        return await ledger.find("a")
+
+    assert asyncio.run(scenario()) is not None
+
+
 def test_a_killed_process_leaves_all_that_it_was_told_is_on_disk(tmp_path):
     path = tmp_path / "run.db"
     script = """

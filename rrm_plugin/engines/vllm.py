@@ -333,7 +333,8 @@ def _settle_all(results: Iterable[tuple[_Job, Reply | Exception]]) -> None:
     for job, result in results:
         by_loop.setdefault(job.loop, []).append((job.future, result))
     for loop, settled in by_loop.items():
-        if not loop.is_closed():
+        # A loop may be closed at any moment, and whoever waited there is gone: that is no failure of vLLM.
+        with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_settle, settled)
 
 
