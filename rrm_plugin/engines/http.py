@@ -12,6 +12,7 @@ import dataclasses
 import logging
 import math
 import random
+import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -118,7 +119,7 @@ class HttpEngine:
         self._concurrency = None if concurrency == "auto" else whole("concurrency", concurrency, least=1)
         self._timeout = number("timeout", timeout, above=0)
         self._attempt_timeout = _attempt_timeout(attempt_timeout, self._timeout, len(self._urls))
-        self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
+        self._connect_timeout = number("connect_timeout", connect_timeout, above=0, most=sys.float_info.max)
         self._patience = Patience(
             timeout=self._timeout,
             retry_for=number("retry_for", retry_for, least=0),

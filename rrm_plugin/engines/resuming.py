@@ -13,6 +13,7 @@ Which way works is found out once for each server. A server that knows none cann
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_compl
 from rrm_plugin.types import Message
 
 __all__ = ["TEMPLATE_SETTINGS", "Continuation", "resume_on"]
+
+logger = logging.getLogger(__name__)
 
 _TRANSIENT = (408, 425, 429)
 TEMPLATE_SETTINGS = ("chat_template", "chat_template_kwargs")
@@ -75,6 +78,11 @@ async def resume_on(server: Server, ask: Ask, wanted: Continuation) -> Completio
         server.resume_way = way
         return completion
     server.resume_way = ""
+    logger.warning(
+        "the server at %s cannot continue a text, so a judge that runs out of max_tokens there gives no verdict "
+        "(cut_off): raise max_tokens, or serve the judge with vLLM, SGLang or llama.cpp",
+        server,
+    )
     return None
 
 

@@ -18,6 +18,7 @@ import asyncio
 import json
 import logging
 import random
+import sys
 import time
 import weakref
 from collections.abc import Mapping, Sequence
@@ -75,9 +76,9 @@ class ServiceClient:
     ) -> None:
         self._url = service_url(url).rstrip("/")
         self._key = ApiKey(token, (TOKEN_VARIABLE,))
-        self._timeout = number("timeout", timeout, above=0)
+        self._timeout = number("timeout", timeout, above=0, most=sys.float_info.max)
         self._retry_for = number("retry_for", retry_for, least=0)
-        self._connect_timeout = number("connect_timeout", connect_timeout, above=0)
+        self._connect_timeout = number("connect_timeout", connect_timeout, above=0, most=sys.float_info.max)
         self._random = random.Random()
         self._warned = False
         self._start()

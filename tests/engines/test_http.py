@@ -160,6 +160,7 @@ def test_an_address_that_cannot_be_one_names_the_setting(wrong):
         ("timeout", 0),
         ("attempt_timeout", -1),
         ("connect_timeout", 0),
+        ("connect_timeout", float("inf")),
         ("retry_for", -1),
         ("backoff", 0),
         ("headers", {"X": "a\nb"}),

@@ -159,13 +159,14 @@ def test_a_server_that_would_start_a_new_turn_is_not_asked_to():
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 422, 501])
-def test_a_refused_way_is_not_taken_for_a_failure(status):
+def test_a_refused_way_is_not_taken_for_a_failure(status, caplog):
     async def handler(request: web.Request, body: Any) -> web.Response:
         return failing(status)
 
     replies, server = resumed(handler, times=3)
     assert replies == [None] * 3
     assert len(server.calls) == 3
+    assert [record.message.count("cannot continue a text") for record in caplog.records] == [1], "told once a server"
 
 
 def test_a_passing_failure_does_not_close_a_way():

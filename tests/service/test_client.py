@@ -246,3 +246,9 @@ def test_no_responses_are_refused_here(client):
 def test_it_can_be_used_after_it_was_closed(client):
     client.close()
     assert client.compare(PROMPT, SHORT, LONG).verdict is Verdict.SECOND
+
+
+@pytest.mark.parametrize("setting", ["timeout", "connect_timeout"])
+def test_seconds_that_no_clock_knows_are_refused_by_name(setting):
+    with pytest.raises(ConfigError, match=f"{setting} must be above 0 and finite"):
+        ServiceClient("rrm://localhost:1", **{setting: float("inf")})

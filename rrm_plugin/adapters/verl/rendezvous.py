@@ -13,7 +13,7 @@ import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rrm_plugin.adapters.verl.broker import Answer, Broker, answer_of
 from rrm_plugin.adapters.verl.rows import Row
@@ -148,20 +148,24 @@ class _Process(Broker):
     async def _watch(self) -> None:
         while self._workers:
             await asyncio.sleep(ROUND)
-            alive = await asyncio.gather(*(_lives(worker) for worker in self._workers))
-            self._workers = [worker for worker, lives in zip(self._workers, alive, strict=True) if lives]
+            watched = list(self._workers)
+            alive = await asyncio.gather(*map(_lives, watched))
+            # Others may have come during the look.
+            self._workers = [worker for worker, lives in zip(watched, alive, strict=True) if lives] + [
+                worker for worker in self._workers if all(worker is not one for one in watched)
+            ]
         logger.info("no reward-loop worker is left: the broker ends")
-        ray.kill(ray.get_runtime_context().current_actor)
+        ray.kill(_this_actor())
 
 
 async def _lives(worker: Any) -> bool:
     try:
         await asyncio.wait_for(worker.__ray_ready__.remote(), ROUND)
+    except (ActorUnavailableError, TimeoutError):
+        # Out of reach for the moment, or busy: all of its places are taken by members that wait.
+        return True
     except RayActorError:
         return False
-    except TimeoutError:
-        # Busy: all of its places are taken by members that wait.
-        return True
     return True
 
 

@@ -82,6 +82,42 @@ def test_a_response_gets_a_number_where_no_broker_lives(monkeypatch):
     assert Dead.brought > 5
 
 
+def test_the_broker_ends_though_a_worker_comes_during_a_look(monkeypatch):
+    """And not because one cannot be reached for a moment."""
+    from rrm_plugin.adapters.verl import rendezvous
+
+    class Worker:
+        def __init__(self, *answers):
+            self.answers, self.looks = list(answers), 0
+
+        @property
+        def __ray_ready__(self):
+            return self
+
+        async def remote(self):
+            self.looks += 1
+            if self.looks == 1 and self is first:
+                await broker.watch(late)
+            if self.answers and (error := self.answers.pop(0)) is not None:
+                raise error
+
+    gone, away = ray.exceptions.RayActorError(), ray.exceptions.ActorUnavailableError("network", None)
+    ended = []
+
+    async def main():
+        await broker.watch(first)
+        await asyncio.wait_for(broker._watching, 20)
+
+    monkeypatch.setattr(rendezvous, "ROUND", 0.01)
+    monkeypatch.setattr(rendezvous.ray, "kill", ended.append)
+    monkeypatch.setattr(rendezvous, "_this_actor", lambda: broker)
+    broker = object.__new__(rendezvous._Process)
+    broker._workers, broker._watching = [], None
+    first, late = Worker(None, away, None, gone), Worker(None, None, gone)
+    asyncio.run(main())
+    assert ended == [broker] and (first.looks, late.looks) == (4, 3)
+
+
 def test_the_broker_ends_with_the_last_worker(run):
     """It outlives the worker that made it, but not the run."""
     from rrm_plugin.adapters.verl import rendezvous
