@@ -8,16 +8,16 @@ Left out: what is finished, which the folder knows.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rrm_plugin.bulk.failures import ends_all, in_one_line
 from rrm_plugin.bulk.folder import Folder
+from rrm_plugin.bulk.purse import purse
 from rrm_plugin.bulk.ranking import Tally
 from rrm_plugin.bulk.replica import PARTS_AT_A_TIME, Replica
 from rrm_plugin.bulk.sources import File, Part
@@ -39,7 +39,6 @@ TICK = 0.5
 TOLD_EVERY = 2.0
 _CLOSING_SECONDS = 30.0
 _SAID_AFTER = 30.0
-_LONGEST = 500
 
 
 @dataclass(kw_only=True)
@@ -100,32 +99,8 @@ def connect() -> Any:
         try:
             ray.init(log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise ConfigError(f"no Ray cluster can be reached: {_plain(error)}") from error
+            raise ConfigError(f"no Ray cluster can be reached: {in_one_line(error)}") from error
     return ray
-
-
-class _Purse:
-    """Judge calls that are left; an actor, so that all replicas take from the same ones."""
-
-    def __init__(self, calls: int, takers: int) -> None:
-        self._left = calls
-        self._takers = takers
-
-    async def take(self, most: int) -> int:
-        """So many at most, and fewer towards the end, so that none lie unused with one replica while others stop."""
-        taken = min(most, self._left, max(1, self._left // (4 * self._takers)))
-        self._left -= taken
-        return taken
-
-
-class _RemotePurse:
-    """The purse, as a replica sees it: from whatever event loop its judge has."""
-
-    def __init__(self, actor: Any) -> None:
-        self._actor = actor
-
-    async def __call__(self, most: int) -> int:
-        return await asyncio.wrap_future(self._actor.take.remote(most).future())
 
 
 class Cluster:
@@ -162,7 +137,7 @@ class Cluster:
             num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0, scheduling_strategy="SPREAD"
         )
         self._count = replicas or self._places(gpus)
-        self._purse = None if max_calls is None else self._filled(max_calls)
+        self._purse = None if max_calls is None else purse(ray, max_calls, takers=self._count)
         self._gpus = gpus
         self._seats: list[_Seat] = []
         self._queue: deque[_Work] = deque()
@@ -216,14 +191,6 @@ class Cluster:
         share = self._ray.cluster_resources().get("GPU", 0) / gpus if gpus else 0
         machines = [node for node in self._ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
         return max(1, int(share) or len(machines))
-
-    def _filled(self, calls: int) -> _RemotePurse:
-        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-        # With this process, so that no other machine takes it along.
-        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
-        purse = self._ray.remote(_Purse).options(num_cpus=0, scheduling_strategy=here)
-        return _RemotePurse(purse.remote(calls, self._count))
 
     def _enter(self, finished: frozenset[str]) -> None:
         for file in self._files:
@@ -322,10 +289,10 @@ class Cluster:
         work = seat.works.pop(ref)
         if isinstance(error, EngineError) and error.reason is Reason.OVER_BUDGET:
             self._spent = error
-        elif _ends_all(error, begun=self._has_begun):
+        elif ends_all(error, begun=self._has_begun):
             raise error
         elif not isinstance(error, EngineError | OSError):
-            self._give_up(work, f"{type(error).__name__}: {_plain(error)}")
+            self._give_up(work, f"{type(error).__name__}: {in_one_line(error)}")
         elif work.begun < ATTEMPTS:
             self._later(seat, work, error)
         elif isinstance(error, EngineUnavailableError) or (self._queue and self._lost_in_a_row >= ATTEMPTS - 1):
@@ -333,7 +300,7 @@ class Cluster:
             raise error
         else:
             self._lost_in_a_row += 1
-            self._give_up(work, _plain(error))
+            self._give_up(work, in_one_line(error))
 
     def _not_started(self, seat: _Seat, error: BaseException) -> None:
         if self._has_begun:
@@ -342,12 +309,14 @@ class Cluster:
         elif isinstance(error, RRMError | OSError):
             raise error
         else:
-            raise ConfigError(f"no replica of the judge can start: {type(error).__name__}: {_plain(error)}") from error
+            raise ConfigError(
+                f"no replica of the judge can start: {type(error).__name__}: {in_one_line(error)}"
+            ) from error
 
     def _later(self, seat: _Seat, work: _Work, error: BaseException) -> None:
         """What may pass is waited for: a server that starts again, a file system that is away."""
         pause = PAUSES[work.begun - 1]
-        self._say(f"{work.item}: {_plain(error)}; it is begun again in {pause:.0f} s")
+        self._say(f"{work.item}: {in_one_line(error)}; it is begun again in {pause:.0f} s")
         works = [work]
         if isinstance(error, EngineUnavailableError):
             # All that this replica has under way waits for the same engine, and its judge has lost its faith in it.
@@ -363,12 +332,12 @@ class Cluster:
             self._failed_starts += 1
             self._start_after = time.monotonic() + PAUSES[0]
             if self._failed_starts >= ATTEMPTS * self._count:
-                raise ConfigError(f"no replica of the judge can start: {_plain(error)}")
+                raise ConfigError(f"no replica of the judge can start: {in_one_line(error)}")
         self.status.died += 1
-        self._say(f"a replica died, and another one takes its place: {_plain(error)}")
+        self._say(f"a replica died, and another one takes its place: {in_one_line(error)}")
         for work in seat.works.values():
             if work.begun >= ATTEMPTS:
-                self._give_up(work, f"the replica that ranked it died, {ATTEMPTS} times; lately: {_plain(error)}")
+                self._give_up(work, f"the replica that ranked it died, {ATTEMPTS} times; lately: {in_one_line(error)}")
             else:
                 work.alone = True
                 self._again.append(work)
@@ -434,20 +403,3 @@ class _Waiting:
             return False
         self._next *= 2
         return True
-
-
-def _ends_all(error: BaseException, *, begun: bool) -> bool:
-    """Whether nothing can be ranked with this: settings that cannot work, or a first try in vain."""
-    if isinstance(error, EngineUnavailableError | FileNotFoundError | PermissionError):
-        return not begun
-    return isinstance(error, RRMError) and not isinstance(error, EngineError)
-
-
-def _plain(error: BaseException) -> str:
-    """An error in one line without colours; of those that come with a whole story, the part that tells most."""
-    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if len(lines) > 1:
-        found = [line for line in lines if re.match(r"(\w+\.)*\w*(Error|Exception)\b|The actor is dead", line)]
-        lines = found[-1:] or lines[:1]
-    return (lines[0] if lines else type(error).__name__)[:_LONGEST]

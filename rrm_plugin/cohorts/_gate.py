@@ -7,14 +7,15 @@ import functools
 import hashlib
 import logging
 import os
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 
 from rrm_plugin.cohorts._cohort import Cohort
 from rrm_plugin.cohorts._members import Closing, Member, Outcome, late_outcome, nothing
+from rrm_plugin.cohorts._past import Past
 from rrm_plugin.cohorts._starting import answering
 from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.errors import GateError, GateFullError, GroupError
@@ -26,15 +27,6 @@ from rrm_plugin.types import Group, Scores
 __all__ = ["Gate"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Past:
-    """What is remembered of a group that was judged."""
-
-    expected: int
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
-    error: Exception | None = None
 
 
 class Gate:
@@ -88,7 +80,7 @@ class Gate:
         self._pid = os.getpid()
         self._open: dict[str, Cohort] = {}
         self._judging: dict[str, list[Cohort]] = {}
-        self._past: OrderedDict[str, _Past] = OrderedDict()
+        self._past = Past(self.remember)
         self._held = 0
         self._given = (0, 0.0)
         """How many rewards were given so far, and their sum."""
@@ -271,7 +263,7 @@ class Gate:
             cohort.done.cancel()
             return
         error = owner.exception()
-        self._remember(cohort, {} if error else owner.result(), error)
+        self._past.keep(cohort, {} if error else owner.result(), error)
         if error is None:
             cohort.done.set_result(owner.result())
         else:
@@ -367,29 +359,17 @@ class Gate:
             for index, reward in enumerate(rewards)
         ]
 
-    def _remember(self, cohort: Cohort, outcomes: Mapping[int, Outcome], error: BaseException | None) -> None:
-        if not cohort.index_of and not cohort.withdrawn_ids:
-            # Without ids the key is used again, and nobody could be recognised.
-            return
-        known = {id: outcomes[place] for id, place in cohort.index_of.items() if place in outcomes}
-        failed = error if isinstance(error, Exception) else None
-        self._past[cohort.key] = _Past(expected=cohort.size, outcomes=known, error=failed)
-        while len(self._past) > self.remember:
-            self._past.popitem(last=False)
-
     def _of_past(self, key: str, member: Member) -> Outcome | None:
         """What a member of a group that was judged is told: its outcome again, or that it came too late."""
-        past = self._past.get(key)
-        if member.id is None or past is None:
+        judged = self._past.get(key)
+        if member.id is None or judged is None:
             return None
-        if past.error is not None:
-            # Without where it was raised before: each member that asks would make the same error longer.
-            raise past.error.with_traceback(None)
-        if member.id in past.outcomes:
+        known = judged.outcome_of(member.id)
+        if known is not None:
             self.counts["repeated"] += 1
-            return replace(past.outcomes[member.id], repeated=True)
+            return known
         self._note_late(key)
-        return late_outcome(past.expected, list(past.outcomes.values()), self.neutral)
+        return late_outcome(judged.expected, list(judged.outcomes.values()), self.neutral)
 
     def _note_late(self, key: str) -> None:
         self.counts["late"] += 1
