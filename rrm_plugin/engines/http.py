@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import logging
 import math
-import random
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from yarl import URL
@@ -23,6 +20,7 @@ from yarl import URL
 from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.bodies import checked_extra, checked_headers, encode
 from rrm_plugin.engines.checks import number, whole
+from rrm_plugin.engines.clients import Client
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
 from rrm_plugin.engines.pace import Pace
@@ -37,31 +35,8 @@ from rrm_plugin.types import Message, Reason
 
 __all__ = ["HttpEngine"]
 
-logger = logging.getLogger(__name__)
-
 A = TypeVar("A")
 T = TypeVar("T")
-
-_NEWS = 2.0
-"""Seconds after which a silence is worth a line in the log."""
-
-
-@dataclass(eq=False)
-class _Client:
-    """What lives on one event loop of one process."""
-
-    transport: Transport
-    servers: Servers
-    slots: Slots
-    pace: Pace | None
-    """Of `concurrency="auto"`."""
-    identifying: asyncio.Lock = field(default_factory=asyncio.Lock)
-    unidentified: tuple[int, EngineError | None] = (0, None)
-    """How often the model's name could not be learnt, and what went wrong the last time."""
-    told_of: float | None = None
-    """When the silence began of which the log has a line."""
-    random: random.Random = field(default_factory=random.Random)
-    """Its own, so that backing off does not draw from the random numbers of a training run."""
 
 
 class HttpEngine:
@@ -131,7 +106,7 @@ class HttpEngine:
         self._mark = mark(extra_body=self._extra)
         self._trust_env = trust_env
         self._key = ApiKey(api_key)
-        self._clients: dict[asyncio.AbstractEventLoop, _Client] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, Client] = {}
         self._ever_answered = False
 
     def __repr__(self) -> str:
@@ -212,7 +187,7 @@ class HttpEngine:
             settings = self._settings(self._model or await self._served_model(client), sampling)
             wanted = Continuation(messages=[dict(each) for each in messages], text=text, settings=settings)
 
-            async def attempt(client: _Client, server: Server, seconds: float) -> Completion | None:
+            async def attempt(client: Client, server: Server, seconds: float) -> Completion | None:
                 ends = time.monotonic() + seconds
 
                 async def ask(url: URL, fields: Mapping[str, Any] | None) -> bytes:
@@ -284,7 +259,7 @@ class HttpEngine:
             settings = {key: value for key, value in settings.items() if value is not None}
         return settings
 
-    def _here(self) -> _Client:
+    def _here(self) -> Client:
         """The client of the running event loop and process, made if there is none."""
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
@@ -298,7 +273,7 @@ class HttpEngine:
         key = self._key.value()
         headers = {**self._headers, **({"Authorization": f"Bearer {key}"} if key else {})}
         pace = Pace(len(self._urls)) if self._concurrency is None else None
-        client = self._clients[loop] = _Client(
+        client = self._clients[loop] = Client(
             transport=Transport(headers, connect_timeout=self._connect_timeout, trust_env=self._trust_env),
             servers=Servers(self._urls, cooldown=self._patience.backoff),
             slots=Slots(self._concurrency or Pace(len(self._urls)).limit),
@@ -306,7 +281,7 @@ class HttpEngine:
         )
         return client
 
-    async def _served_model(self, client: _Client) -> str:
+    async def _served_model(self, client: Client) -> str:
         if self._model is not None:
             return self._model
         failures_before, _ = client.unidentified
@@ -327,7 +302,7 @@ class HttpEngine:
 
     async def _retrying(
         self,
-        client: _Client,
+        client: Client,
         tokens: float,
         parse: Callable[[A, Server], T],
         attempt: Callable[..., Awaitable[A]],
@@ -357,7 +332,7 @@ class HttpEngine:
             else:
                 self._succeeded(client, server)
                 if isinstance(result, Completion):
-                    _learn(client, result.completion_tokens)
+                    client.replied(result.completion_tokens)
                 return result
             finally:
                 server.in_flight -= 1
@@ -369,13 +344,11 @@ class HttpEngine:
         """What an attempt failed with, for engines that know more of their server's errors."""
         return failure
 
-    def _succeeded(self, client: _Client, server: Server) -> None:
+    def _succeeded(self, client: Client, server: Server) -> None:
         self._ever_answered = True
-        if client.told_of is not None:
-            _tell_of_return(client)
-        client.servers.succeeded(server)
+        client.succeeded(server)
 
-    def _after(self, client: _Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> float:
+    def _after(self, client: Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> float:
         """Seconds to wait after an attempt that failed.
 
         Raises:
@@ -388,35 +361,19 @@ class HttpEngine:
             raise self._final(failure, client.servers, trouble) from None
         return pause
 
-    def _note(self, client: _Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> None:
+    def _note(self, client: Client, server: Server, failure: Failure, trouble: Trouble, began: float) -> None:
         self._ever_answered = self._ever_answered or failure.status is not None
         servers = client.servers
         if failure.wait is not None or failure.status == 429:
             # Also where it names no time, or none at all: with several servers the next attempt would come at once.
             servers.busy(server, max(failure.wait or 0.0, trouble.backoff))
-            if client.pace is not None:
-                client.pace.refused(servers.clock())
-                client.slots.resize(client.pace.limit)
+            client.refused()
         elif failure.at_fault:
             servers.failed(server, began)
         if failure.error.retryable:
             servers.unanswered(server, failure, began, trouble)
-            self._tell_of_silence(client, failure)
-
-    def _tell_of_silence(self, client: _Client, failure: Failure) -> None:
-        """One line in the log for each time that no server answers, though thousands of calls may meet it."""
-        servers = client.servers
-        since = servers.silent_since
-        if since is None or client.told_of is not None or servers.clock() - since < _NEWS:
-            return
-        client.told_of = since
-        logger.warning(
-            "no judge has answered at %s for %.0f s, and calls are tried again for up to %.0f s: %s",
-            servers,
-            servers.clock() - since,
-            self._patience.limit(failure, servers),
-            self._key.hushed(str(failure.error)),
-        )
+            if client.silence_is_news:
+                client.tell_of_silence(self._patience.limit(failure, servers), self._key.hushed(str(failure.error)))
 
     def _final(self, failure: Failure, servers: Servers, trouble: Trouble | None) -> EngineError:
         """The error of a call that is given up: after its attempts, or without any where there was no hope."""
@@ -437,33 +394,19 @@ class HttpEngine:
         return EngineError(self._key.hushed(f"{error}{wait}{after}"), error.reason, error.retryable)
 
 
-def _learn(client: _Client, tokens: int) -> None:
-    """How long replies are, and how many requests the servers can work on."""
-    client.servers.replied(tokens)
-    if client.pace is not None:
-        client.pace.replied(tokens, client.servers.clock(), short=client.slots.short)
-        if client.pace.limit != client.slots.limit:
-            client.slots.resize(client.pace.limit)
-
-
-def _tell_of_return(client: _Client) -> None:
-    since, client.told_of = client.told_of, None
-    logger.warning("the judge answers again, after %.0f s", client.servers.clock() - (since or 0.0))
-
-
 def _post_chat(
-    client: _Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
+    client: Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
 ) -> Awaitable[bytes]:
     return client.transport.send(server.chat, body, seconds=seconds, asked=asked)
 
 
 def _post_plain(
-    client: _Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
+    client: Client, server: Server, seconds: float, body: bytes, asked: Mapping[str, Any]
 ) -> Awaitable[bytes]:
     return client.transport.send(server.at("completions"), body, seconds=seconds, asked=asked)
 
 
-def _get_models(client: _Client, server: Server, seconds: float) -> Awaitable[bytes]:
+def _get_models(client: Client, server: Server, seconds: float) -> Awaitable[bytes]:
     return client.transport.send(server.at("models"), None, seconds=seconds, asked={})
 
 
