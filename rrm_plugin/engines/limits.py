@@ -252,11 +252,16 @@ class LimitedEngine:
 
     async def _take(self, lease: Lease) -> None:
         async with self._locks.here("lease"):
-            self._leased = self._leased or await lease(_LEASED_AT_A_TIME)
+            if not self._leased:
+                # Shielded: calls that were taken are there for others, when who asked for them has left.
+                await asyncio.shield(asyncio.ensure_future(self._lease_more(lease)))
             if not self._leased:
                 self.tally.failures[Reason.OVER_BUDGET.value] += 1
                 raise BudgetSpentError("the shared budget of judge calls is spent")
             self._leased -= 1
+
+    async def _lease_more(self, lease: Lease) -> None:
+        self._leased += await lease(_LEASED_AT_A_TIME)
 
     def _give_back(self) -> None:
         """A call that was not answered was not paid either."""
@@ -282,6 +287,9 @@ class LimitedEngine:
             reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
             tally.failures[reason.value] += 1
             tally.last_failure = str(error) or type(error).__name__
+            self._give_back()
+            raise
+        except asyncio.CancelledError:
             self._give_back()
             raise
         finally:

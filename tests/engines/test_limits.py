@@ -224,3 +224,31 @@ def test_a_leased_call_that_fails_is_given_back():
 
     first, second, third = (answer for (answer,) in asyncio.run(ask()))
     assert (first.reason, second.text, third.reason) == (Reason.UNREACHABLE, "yes", Reason.OVER_BUDGET)
+
+
+def test_a_call_that_is_cancelled_gives_back_its_share_of_a_shared_budget():
+    taken = []
+
+    async def lease(most):
+        await asyncio.sleep(0)
+        taken.append(most)
+        return 2 if len(taken) == 1 else 0
+
+    async def hang(messages):
+        await asyncio.Event().wait()
+
+    async def main():
+        hanging = LimitedEngine(ScriptedEngine(hang), lease=lease)
+        for _ in range(5):
+            for turns in (1, 20):
+                call = asyncio.ensure_future(hanging.generate(MESSAGES, Sampling()))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                call.cancel()
+                await asyncio.gather(call, return_exceptions=True)
+        hanging.engine = answering()
+        return await ask(hanging, 3)
+
+    found = asyncio.run(main())
+    assert [isinstance(one, Reply) for one in found] == [True, True, False], "two calls were there, and two were made"
+    assert found[2].reason is Reason.OVER_BUDGET
