@@ -21,8 +21,9 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from rrm_plugin.errors import LedgerError
-from rrm_plugin.viewer.pages import FOLDER, Pages
+from rrm_plugin.viewer.pages import Pages
 from rrm_plugin.viewer.reading import SHOWN, Listing
+from rrm_plugin.viewer.templating import FOLDER
 
 __all__ = ["application"]
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from rrm_plugin.errors import ConfigError, LedgerError
-from rrm_plugin.viewer.pages import ALL, FOLDER, Markup, Pages, environment
+from rrm_plugin.viewer.links import ALL
+from rrm_plugin.viewer.pages import Pages
 from rrm_plugin.viewer.reading import SHOWN, LedgerReader, Listing
 from rrm_plugin.viewer.summary import Summary
+from rrm_plugin.viewer.templating import FOLDER, Markup, environment
 
 __all__ = ["Exported", "export"]
 

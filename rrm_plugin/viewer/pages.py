@@ -1,22 +1,15 @@
 """The pages: what each shows, and its HTML.
 
-Templates escape every text that they are given. Which address a link has is the business of `Links`, so that the same
-templates make the pages of a server and the sections of an exported file. Left out: HTTP (`app.py`).
+Which address a link has is the business of `Links`, so that the same templates make the pages of a server and the
+sections of an exported file. Left out: HTTP (`app.py`), and how numbers are written (`templating.py`).
 """
 
 from __future__ import annotations
 
-import datetime
 import functools
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Protocol
-from urllib.parse import urlencode
-
-import jinja2
-import jinja2.utils
+from typing import Any
 
 from rrm_plugin.errors import LedgerError
 from rrm_plugin.metrics.alarms import standing_after
@@ -25,24 +18,19 @@ from rrm_plugin.prompts import prompt_text
 from rrm_plugin.prompts.guards import clean
 from rrm_plugin.verdicts import split_thinking
 from rrm_plugin.viewer.differences import compare
+from rrm_plugin.viewer.links import ALL, Links
 from rrm_plugin.viewer.played import Tournament, label
 from rrm_plugin.viewer.reading import SHOWN, Call, LedgerReader, Listing, StoredGroup, StoredMatch
 from rrm_plugin.viewer.searching import PLACES, search
-from rrm_plugin.viewer.summary import METRICS, Metric, Point, Summary
+from rrm_plugin.viewer.summary import METRICS, Point, Summary
+from rrm_plugin.viewer.templating import environment
 
-__all__ = ["PAGE", "Links", "Markup", "Pages", "ServerLinks", "environment", "standing_alarms"]
+__all__ = ["PAGE", "Pages", "standing_alarms"]
 
-Markup = jinja2.utils.markupsafe.Markup
-"""HTML that was made by a template and is not escaped once more."""
-
-FOLDER = Path(__file__).parent
 PAGE = 50
 """Groups of a page."""
 STEPS = 12
 """Steps of the table under the curves."""
-ALL = Listing()
-"""All groups, the newest first."""
-_UNKNOWN = "\u2013"
 
 _TOLD = {
     "disagreements": ("Orders disagree", "The two orders of a pair name different winners."),
@@ -64,55 +52,6 @@ Warnings = Callable[[Sequence[Mapping[str, float]]], Sequence[Sequence[str]]]
 def standing_alarms(steps: Sequence[Mapping[str, float]]) -> Sequence[Sequence[str]]:
     """The alarms of a run with their default limits, as its log words them; those that need texts are left out."""
     return [[str(alarm) for alarm in standing] for standing in standing_after(steps)]
-
-
-class Links(Protocol):
-    """Addresses of pages; None where there is no such page."""
-
-    def home(self) -> str | None:
-        """Of the overview."""
-        ...
-
-    def groups(self, listing: Listing = ..., page: int = ...) -> str | None:
-        """Of a list of groups."""
-        ...
-
-    def group(self, id: int, listing: Listing = ...) -> str | None:
-        """Of a group, come to from a list."""
-        ...
-
-    def match(self, id: int, number: int, listing: Listing = ...) -> str | None:
-        """Of a match."""
-        ...
-
-    def search(self, text: str = ..., place: str = ..., before: int | None = ...) -> str | None:
-        """Of a search."""
-        ...
-
-
-class ServerLinks:
-    """Addresses on the server."""
-
-    def home(self) -> str:
-        """Of the overview."""
-        return "/"
-
-    def groups(self, listing: Listing = ALL, page: int = 1) -> str:
-        """Of a list of groups."""
-        return _address("/groups", _query(listing) | ({"page": page} if page > 1 else {}))
-
-    def group(self, id: int, listing: Listing = ALL) -> str:
-        """Of a group, come to from a list."""
-        return _address(f"/group/{id}", _query(listing))
-
-    def match(self, id: int, number: int, listing: Listing = ALL) -> str:
-        """Of a match."""
-        return _address(f"/group/{id}/match/{number}", _query(listing))
-
-    def search(self, text: str = "", place: str = "all", before: int | None = None) -> str:
-        """Of a search."""
-        asked = {"q": text, "in": "" if place == "all" else place, "before": before or ""}
-        return _address("/search", {name: value for name, value in asked.items() if value})
 
 
 class Pages:
@@ -332,37 +271,6 @@ def _sides(
     ]
 
 
-@functools.cache
-def environment() -> jinja2.Environment:
-    """The templates. Whatever is put into them is escaped, whatever their names end in."""
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(FOLDER / "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        "number": _number,
-        "count": _count,
-        "percent": _percent,
-        "signed": _signed,
-        "moment": _moment,
-        "visible": _visible,
-        "told": _told,
-    }
-    return made
-
-
-def _query(listing: Listing) -> dict[str, Any]:
-    asked = {"show": listing.shown, "step": listing.step, "name": listing.name}
-    return {name: value for name, value in asked.items() if value not in ("", None)}
-
-
-def _address(path: str, query: Mapping[str, Any]) -> str:
-    return f"{path}?{urlencode(query, errors='replace')}" if query else path
-
-
 def _prompt(prompt: Any) -> str:
     """A page must open whatever was recorded."""
     try:
@@ -373,58 +281,3 @@ def _prompt(prompt: Any) -> str:
 
 def _short(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
-
-
-def _number(value: float | None, digits: int = 2) -> str:
-    return _UNKNOWN if value is None else f"{value:.{digits}f}".replace("-", "\u2212")
-
-
-def _told(value: float | None, metric: Metric) -> str:
-    """A number of a metric, in the form that it reads best in."""
-    if metric.share:
-        return _percent(value)
-    return _count(value) if metric.name == "tokens" else _number(value)
-
-
-def _signed(value: float | None, digits: int = 2) -> str:
-    return _UNKNOWN if value is None else f"{value:+.{digits}f}".replace("-", "\u2212")
-
-
-def _percent(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    if value in (0, 1):
-        return f"{value:.0%}"
-    # 100% is said of all, and 0% of none.
-    near = 0 < value < 0.1 or 0.99 < value < 1
-    return f"{min(max(value, 0.001), 0.999):.{1 if near else 0}%}"
-
-
-def _count(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    for size, sign in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if value >= size:
-            scale = 1e3 if sign == "k" else size
-            return f"{value / scale:.3g}{sign}"
-    return f"{value:,.0f}" if value == int(value) or value >= 100 else f"{value:.1f}"
-
-
-def _moment(created: float | None) -> str:
-    if created is None:
-        return _UNKNOWN
-    return datetime.datetime.fromtimestamp(created).astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def _visible(text: str) -> str:
-    """A text with what cannot be seen, or turns the direction of what follows, told by its code."""
-    return _ODD.sub(lambda run: run[0] if run[0].isprintable() else "".join(map(_seen, run[0])), text)
-
-
-_ODD = re.compile(r"[^\n\t\x20-\x7e]+")
-
-
-def _seen(character: str) -> str:
-    if character.isprintable():
-        return character
-    return "" if character == "\r" else f"\u27e8U+{ord(character):04X}\u27e9"

@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rrm_plugin.errors import ConfigError, MissingExtraError
-from rrm_plugin.viewer.pages import Pages, ServerLinks
+from rrm_plugin.viewer.links import ServerLinks
+from rrm_plugin.viewer.pages import Pages
 from rrm_plugin.viewer.reading import LedgerReader
 from rrm_plugin.viewer.summary import Summary
 

@@ -22,7 +22,8 @@ from rrm_plugin.errors import ConfigError, LedgerError, MissingExtraError
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Group, Scores
 from rrm_plugin.viewer.export import export
-from rrm_plugin.viewer.pages import Pages, ServerLinks
+from rrm_plugin.viewer.links import ServerLinks
+from rrm_plugin.viewer.pages import Pages
 from rrm_plugin.viewer.reading import LedgerReader
 from rrm_plugin.viewer.server import view, viewing
 from rrm_plugin.viewer.summary import Summary

@@ -12,11 +12,13 @@ from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Group, Scores
 from rrm_plugin.viewer import differences
 from rrm_plugin.viewer.differences import compare
-from rrm_plugin.viewer.pages import Pages, ServerLinks, environment
+from rrm_plugin.viewer.links import ServerLinks
+from rrm_plugin.viewer.pages import Pages
 from rrm_plugin.viewer.played import Tournament, label
 from rrm_plugin.viewer.reading import LedgerReader, Listing, StoredGroup, StoredMatch
 from rrm_plugin.viewer.searching import search
 from rrm_plugin.viewer.summary import Summary
+from rrm_plugin.viewer.templating import environment
 
 
 def told(pieces):
