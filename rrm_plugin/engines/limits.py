@@ -264,7 +264,7 @@ class LimitedEngine:
         self._leased += await lease(_LEASED_AT_A_TIME)
 
     def _give_back(self) -> None:
-        """A call that was not answered was not paid either."""
+        """A call that failed was not paid; one that was cancelled may have been, so its share stays taken."""
         self._leased += self._lease is not None
 
     async def _pace(self) -> None:
@@ -287,9 +287,6 @@ class LimitedEngine:
             reason = error.reason if isinstance(error, EngineError) else Reason.ENGINE_ERROR
             tally.failures[reason.value] += 1
             tally.last_failure = str(error) or type(error).__name__
-            self._give_back()
-            raise
-        except asyncio.CancelledError:
             self._give_back()
             raise
         finally:
