@@ -319,14 +319,16 @@ class HttpEngine:
             raise self._final(known, servers, None)
         began = now = servers.clock()
         trouble: Trouble | None = None
+        failed_at: Server | None = None
         while True:
-            server = servers.choose()
+            server = servers.choose(failed_at)
             server.in_flight += 1
             server.tokens += tokens
             try:
                 left = max(0.001, began + self._timeout - now)
                 result = parse(await attempt(client, server, min(left, self._attempt_timeout), *arguments), server)
             except Failure as failure:
+                failed_at = server
                 trouble = trouble or Trouble(self._patience, servers, began)
                 pause = self._after(client, server, self._understood(failure), trouble, now)
             else:

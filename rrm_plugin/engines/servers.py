@@ -128,17 +128,22 @@ class Servers:
     def __str__(self) -> str:
         return ", ".join(map(str, self.all))
 
-    def choose(self) -> Server:
-        """The server that should take the next request."""
+    def choose(self, but: Server | None = None) -> Server:
+        """The server that should take the next request.
+
+        Args:
+            but: at which the same call has just failed: it is not the one to probe it while another may be asked.
+        """
         if len(self.all) == 1:
             return self.all[0]
         now = self.clock()
-        due = [server for server in self.all if server.failures and server.aside_until <= now]
+        asked = [server for server in self.all if server is not but and server.aside_until <= now] or self.all
+        due = [server for server in asked if server.failures and server.aside_until <= now]
         if due:
             # Only this request is the probe: the others stay away until it is known how it went.
             due[0].aside_until = now + self._pause(due[0])
             return due[0]
-        ready = [server for server in self.all if server.aside_until <= now]
+        ready = [server for server in asked if server.aside_until <= now]
         if ready:
             return min(ready, key=lambda server: (server.in_flight, server.tokens))
         return min(self.all, key=lambda server: server.aside_until)

@@ -48,6 +48,23 @@ def test_one_request_probes_a_server_whose_pause_is_over():
     assert a.failures == 0
 
 
+def test_a_call_that_failed_at_a_server_is_not_the_one_to_probe_it():
+    servers, clock, (a, b, c) = three()
+    servers.failed(a)
+    clock.now += 2.0
+    b.in_flight = c.in_flight = 5
+    assert servers.choose(a) in (b, c), "where it hangs, the call would lose the rest of its time there"
+    assert servers.choose() is a
+    servers.failed(b)
+    servers.failed(c)
+    servers.failed(a)
+    clock.now += 60.0
+    assert servers.choose(a) is b, "one that is due itself"
+    for server in (b, c):
+        servers.busy(server, 60.0)
+    assert servers.choose(a) is a, "unless no other may be asked"
+
+
 def test_with_all_aside_the_first_to_be_due_is_tried():
     servers, _, (a, b, c) = three()
     for server, times in ((a, 3), (b, 1), (c, 2)):
