@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rrm_plugin import verdicts
 from rrm_plugin.engines.base import Engine, Reply, Sampling
 from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineError, LedgerError
 from rrm_plugin.ledger import Ledger, Record, call_key
 from rrm_plugin.prompts import Guarded, JudgePrompt
-from rrm_plugin.types import Judgement, Match, Message, Reason, Usage
+from rrm_plugin.types import Judgement, Match, Message, Reason, TokenLogprob, Usage
 from rrm_plugin.underway import UnderWay
 
 __all__ = ["PairJudge"]
@@ -76,7 +75,8 @@ class PairJudge:
     async def _find_or_ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
         recorded = await self._recorded(key)
         if recorded is not None:
-            return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+            judgement = self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
+            return dataclasses.replace(judgement, chance=recorded.chance if judgement.verdict else None)
         return await self._ask(messages, vote, match, key)
 
     async def _ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
@@ -107,7 +107,24 @@ class PairJudge:
             key=key,
             cached=cached,
             forced=forced,
+            chance=None if cached or parsed.verdict is None else self._chance(reply),
         )
+
+    def _chance(self, reply: Reply) -> float | None:
+        """The probability of the verdict's tokens; None where it is not asked for, or the engine does not give it."""
+        if not self.sampling.top_logprobs:
+            return None
+        chance, lack = None, "gives no log-probabilities"
+        if reply.logprobs is not None:
+            lack = "gives log-probabilities in which the verdict is not found"
+            grammar = self.prompt.grammar
+            chance = verdicts.chance_of_first(reply.text, reply.logprobs, grammar, finished=reply.finished)
+        if chance is None:
+            level = logging.DEBUG if _seen(self.engine.name, TokenLogprob) else logging.WARNING
+            logger.log(
+                level, "soft_verdicts: the engine %s %s; such a verdict counts as 1 or 0", self.engine.name, lack
+            )
+        return chance
 
     async def _forced(self, messages: Sequence[Message], cut: Judgement, reply: Reply) -> tuple[Judgement, Reply, bool]:
         """Has the engine state the verdict after thinking that was cut off, where it can continue a text.
@@ -128,6 +145,11 @@ class PairJudge:
         if rest is None:
             return _unforced(cut, f"the engine {self.engine.name} cannot continue a text"), reply, True
         stated, complete = self._stated(closing + rest.text)
+        logprobs = None
+        if rest.logprobs is not None:
+            # What was written for the judge was not in doubt; what it rambles on with is no part of the reply.
+            opening = TokenLogprob(text=closing, logprob=0.0)
+            logprobs = _spelling(stated, (opening, *rest.logprobs))
         whole = Reply(
             text=reply.text + stated,
             finished=complete or rest.finished,
@@ -136,6 +158,7 @@ class PairJudge:
             seconds=reply.seconds + rest.seconds,
             engine=reply.engine,
             cost=reply.cost + rest.cost,
+            logprobs=logprobs,
         )
         return self._read(whole, match=cut.match, key=cut.key, forced=True), whole, True
 
@@ -168,11 +191,8 @@ class PairJudge:
         if identify is not None:
             await identify()
         engine = getattr(self.engine, "fingerprint", self.engine.name)
-        settings: dict[str, Any] = dataclasses.asdict(self.sampling)
-        # The number of the vote has its own place in the key.
-        del settings["draw"]
-        settings |= {"force_verdict": self.force_verdict, "prompt": self.prompt.fingerprint}
-        return call_key(engine, settings, messages, vote)
+        more = {"force_verdict": self.force_verdict, "prompt": self.prompt.fingerprint}
+        return call_key(engine, self.sampling.filed | more, messages, vote)
 
     async def _recorded(self, key: str) -> Record | None:
         if self.ledger is None:
@@ -194,17 +214,29 @@ class PairJudge:
             logger.error("a judgement was not recorded: %s", error)
 
 
-_errors_seen: set[tuple[str, type[Exception]]] = set()
+_errors_seen: set[tuple[str, type]] = set()
 
 
-def _seen(engine: str, error: type[Exception]) -> bool:
-    known = (engine, error) in _errors_seen
-    _errors_seen.add((engine, error))
+def _seen(engine: str, trouble: type) -> bool:
+    known = (engine, trouble) in _errors_seen
+    _errors_seen.add((engine, trouble))
     return known
 
 
 def _unforced(cut: Judgement, why: str) -> Judgement:
     return dataclasses.replace(cut, detail=f"{cut.detail}; no verdict could be forced: {why}")
+
+
+def _spelling(text: str, logprobs: Iterable[TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """The tokens up to the end of a text that they begin with; white space, which some lack, does not count."""
+    taken: list[TokenLogprob] = []
+    left = len("".join(text.split()))
+    for token in logprobs:
+        if left <= 0:
+            break
+        taken.append(token)
+        left -= len("".join(token.text.split()))
+    return tuple(taken)
 
 
 def _usage(reply: Reply, calls: int) -> Usage:

@@ -41,14 +41,15 @@ __all__ = ["Ledger", "Record", "call_key"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS judgements (
     id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, created REAL NOT NULL,
     verdict TEXT, reason TEXT, detail TEXT NOT NULL, text TEXT NOT NULL,
     finished INTEGER NOT NULL, forced INTEGER NOT NULL, answered INTEGER NOT NULL,
-    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL);
+    prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL, seconds REAL NOT NULL, engine TEXT NOT NULL,
+    chance REAL);
 CREATE TABLE IF NOT EXISTS groups (
     id INTEGER PRIMARY KEY, created REAL NOT NULL, name TEXT NOT NULL, step INTEGER,
     prompt TEXT NOT NULL, responses TEXT NOT NULL, reference TEXT,
@@ -59,13 +60,13 @@ CREATE TABLE IF NOT EXISTS spending (engine TEXT PRIMARY KEY, calls INTEGER NOT 
 """
 _JUDGEMENT_COLUMNS = (
     "key, created, verdict, reason, detail, text, finished, forced, answered, "
-    "prompt_tokens, completion_tokens, seconds, engine"
+    "prompt_tokens, completion_tokens, seconds, engine, chance"
 )
-_PUT = f"""INSERT INTO judgements ({_JUDGEMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_PUT = f"""INSERT INTO judgements ({_JUDGEMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (key) DO UPDATE SET
     ({_JUDGEMENT_COLUMNS}) = ({", ".join("excluded." + name for name in _JUDGEMENT_COLUMNS.split(", "))})
     WHERE judgements.answered = 0"""
-_GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine
+_GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, chance
     FROM judgements WHERE key = ? AND answered = 1"""
 _GROUP = """INSERT INTO groups
     (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error, lengths)
@@ -103,7 +104,7 @@ class _Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a ledger holds of one answered judge call; the verdict is read from the text anew."""
+    """What a ledger holds of one answered judge call; the verdict is read from the text anew, its chance cannot be."""
 
     text: str
     finished: bool
@@ -112,6 +113,7 @@ class Record:
     completion_tokens: int
     seconds: float
     engine: str
+    chance: float | None = None
 
 
 def call_key(engine: str, decoding: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], vote: int) -> str:
@@ -143,7 +145,7 @@ class Ledger:
         row = await self._ask(lambda connection: connection.execute(_GET, (key,)).fetchone(), writes=False)
         if row is None:
             return None
-        text, finished, forced, prompt_tokens, completion_tokens, seconds, engine = row
+        text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, chance = row
         return Record(
             text=text,
             finished=bool(finished),
@@ -152,6 +154,7 @@ class Ledger:
             completion_tokens=completion_tokens,
             seconds=seconds,
             engine=engine,
+            chance=chance,
         )
 
     async def record(self, judgement: Judgement, *, finished: bool, answered: bool, counted: bool = False) -> None:
@@ -178,6 +181,7 @@ class Ledger:
             usage.completion_tokens,
             usage.seconds,
             judgement.engine,
+            judgement.chance,
         )
         more = (judgement.engine, usage.calls, usage.prompt_tokens, usage.completion_tokens)
 
@@ -316,11 +320,13 @@ def _check(path: Path) -> None:
 
 
 def _renew(connection: sqlite3.Connection) -> None:
-    """Makes a file of version 1 one of this version. The numbers of its groups are missing until they are read."""
+    """Makes a file of version 1 or 2 one of this version. The numbers of groups are missing in one of version 1 until
+    they are read.
+    """
     connection.execute("BEGIN IMMEDIATE")
-    columns = [row[1] for row in connection.execute("PRAGMA table_info(groups)")]
-    if "lengths" not in columns:
-        connection.execute("ALTER TABLE groups ADD COLUMN lengths TEXT")
+    for table, column, kind in (("groups", "lengths", "TEXT"), ("judgements", "chance", "REAL")):
+        if column not in [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
     connection.execute("UPDATE meta SET value = ? WHERE name = 'schema'", (str(SCHEMA_VERSION),))
     connection.execute("COMMIT")
 
@@ -422,6 +428,7 @@ def _played(judgement: Judgement) -> dict[str, Any]:
         "verdict": judgement.verdict.value if judgement.verdict else None,
         "reason": judgement.reason.value if judgement.reason else None,
         "keys": [ballot.key for ballot in judgement.ballots],
+        **({} if judgement.chance is None else {"chance": judgement.chance}),
     }
 
 

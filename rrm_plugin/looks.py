@@ -110,19 +110,27 @@ def majority_of(ballots: Sequence[Judgement]) -> Judgement:
 
     The verdict with most votes; an even split is a tie, since it was measured; votes without a verdict do not count,
     and where there is no other, the commonest reason stands. Text and engine are those of the first vote that says what
-    the majority says.
+    the majority says; where chances are known, the chance is the mean over all votes with a verdict.
     """
     counted = Counter(ballot.verdict for ballot in ballots if ballot.verdict is not None)
     usage = sum((ballot.usage for ballot in ballots), Usage())
     if not counted:
         reason = Counter(ballot.reason for ballot in ballots).most_common(1)[0][0]
         speaker = next(ballot for ballot in ballots if ballot.reason is reason)
-        return replace(speaker, key="", usage=usage, votes=tuple(ballots))
+        return replace(speaker, key="", usage=usage, votes=tuple(ballots), chance=None)
     most = max(counted.values())
     leaders = [verdict for verdict, count in counted.items() if count == most]
     verdict = leaders[0] if len(leaders) == 1 else Verdict.TIE
     speaker = next((ballot for ballot in ballots if ballot.verdict is verdict), ballots[0])
-    return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots))
+    chance = _mean_chance(ballots)
+    return replace(speaker, verdict=verdict, reason=None, key="", usage=usage, votes=tuple(ballots), chance=chance)
+
+
+def _mean_chance(ballots: Sequence[Judgement]) -> float | None:
+    if all(ballot.chance is None for ballot in ballots):
+        return None
+    points = [ballot.points for ballot in ballots if ballot.points is not None]
+    return sum(points) / len(points)
 
 
 def _in_doubt(shown: Sequence[Shown], looks: Sequence[Judgement]) -> bool:

@@ -24,9 +24,9 @@ from typing import Any, Literal, TypeVar
 from rrm_plugin import miniature
 from rrm_plugin.background import BackgroundLoop
 from rrm_plugin.config import read_judge_settings
-from rrm_plugin.engines import Engine, LimitedEngine, Sampling
+from rrm_plugin.engines import Engine, Sampling
 from rrm_plugin.engines import engine as resolve_engine
-from rrm_plugin.engines.budgets import Budget, Prices
+from rrm_plugin.engines.limits import limited
 from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineUnavailableError, GroupError
 from rrm_plugin.judge import PairJudge
 from rrm_plugin.ledger import Ledger
@@ -54,6 +54,9 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+TOP_LOGPROBS = 20
+"""Tokens at each place, among which the other verdict should be: as many as OpenAI's interface and vLLM allow."""
+
 
 class RRMJudge:
     """A Reward Reasoning Model as judge of pairs, scorer of groups and reward of a trainer.
@@ -75,6 +78,8 @@ class RRMJudge:
         temperature, top_p, max_tokens: the judge's decoding; the defaults are the paper's.
         first_tokens: tokens of a first, short look at each pair; only where its orders disagree, or there is no
             verdict, it is judged again with max_tokens. None judges once.
+        soft_verdicts: count a verdict with the probability of its tokens, where the engine gives log-probabilities. For
+            judges that answer without thinking; one that thinks is sure by then.
         num_generations: responses per prompt in a trainer's batch; TRL's trainers are asked for it, others may need it
             given.
         same_as: key of a response's text; equal keys are judged once (the extracted final answer, say).
@@ -113,6 +118,7 @@ class RRMJudge:
         top_p: float = 1.0,
         max_tokens: int = 8192,
         first_tokens: int | None = None,
+        soft_verdicts: bool = False,
         num_generations: int | None = None,
         same_as: SameAs | None = None,
         reference_column: str = "reference",
@@ -136,7 +142,9 @@ class RRMJudge:
         _check(
             "num_generations", num_generations, num_generations is None or _counts(num_generations), "a number from 1"
         )
-        sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens)
+        _check("soft_verdicts", soft_verdicts, isinstance(soft_verdicts, bool), "true or false")
+        top = TOP_LOGPROBS if soft_verdicts else 0
+        sampling = Sampling(temperature=temperature, top_p=top_p, max_tokens=max_tokens, top_logprobs=top)
         fits = first_tokens is None or (_counts(first_tokens) and first_tokens < sampling.max_tokens)
         _check("first_tokens", first_tokens, fits, f"a number of tokens below max_tokens={max_tokens}")
         _check("over_budget", over_budget, over_budget in ("stop", "unscored"), "stop or unscored")
@@ -147,7 +155,7 @@ class RRMJudge:
         kept = ledger if ledger is None or isinstance(ledger, Ledger) else Ledger(ledger)
         self.tournament = Tournament(
             judge=PairJudge(
-                engine=_limited(resolve_engine(engine, model=model, **engine_options), budget, prices, kept),
+                engine=limited(resolve_engine(engine, model=model, **engine_options), budget, prices, kept),
                 prompt=load_prompt(prompt),
                 sampling=sampling,
                 force_verdict=force_verdict,
@@ -460,15 +468,6 @@ def _group(prompt: Prompt, responses: Sequence[Response], reference: Response | 
     if not responses:
         raise GroupError("responses is empty: a group needs at least one response")
     return Group(prompt=prompt, responses=responses, reference=reference)
-
-
-def _limited(
-    engine: Engine, budget: Mapping[str, float] | None, prices: Mapping[str, float] | None, ledger: Ledger | None
-) -> Engine:
-    most, told = Budget.of(budget), Prices.of(prices)
-    if not most and told is None:
-        return engine
-    return LimitedEngine(engine, budget=most, prices=told, ledger=ledger)
 
 
 def _shut(loop: BackgroundLoop, close: Callable[[], Coroutine[Any, Any, None]], ledger: Ledger | None) -> None:

@@ -127,7 +127,7 @@ class Tournament:
         missing = next((one for one in (straight, swapped) if one.verdict is None), None)
         # One order alone could be the judge's liking for a position, which is what showing both is to rule out.
         if missing is not None:
-            return replace(both, verdict=None, reason=missing.reason, detail=missing.detail)
+            return replace(both, verdict=None, reason=missing.reason, detail=missing.detail, chance=None)
         agree = straight.verdict is _turned(swapped).verdict
         return both if agree else replace(both, detail="the two orders disagree")
 
@@ -284,6 +284,8 @@ class Tournament:
             "max_tokens": self.judge.sampling.max_tokens,
             "first_tokens": self.first_tokens,
             "seed": self.seed,
+            # Said where it is so, as the settings in older ledgers say nothing of it.
+            **({"soft_verdicts": True} if self.judge.sampling.top_logprobs else {}),
         }
 
 
@@ -332,7 +334,8 @@ def _turned(judgement: Judgement) -> Judgement:
     votes = tuple(_turned(vote) for vote in judgement.votes)
     verdict = judgement.verdict and judgement.verdict.swapped
     detail = "said of the two in the other order" if verdict else judgement.detail
-    return replace(judgement, verdict=verdict, votes=votes, detail=detail)
+    chance = None if judgement.chance is None else 1.0 - judgement.chance
+    return replace(judgement, verdict=verdict, votes=votes, detail=detail, chance=chance)
 
 
 def _generator(seed: int, query: Guarded, players: int) -> np.random.Generator:

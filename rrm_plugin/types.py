@@ -24,6 +24,7 @@ __all__ = [
     "Reason",
     "Response",
     "Scores",
+    "TokenLogprob",
     "Usage",
     "Verdict",
 ]
@@ -50,8 +51,14 @@ class Verdict(Enum):
         """The same judgement, as seen in the other presentation order."""
         return _SWAPPED[self]
 
+    @property
+    def points(self) -> float:
+        """What the response shown first gets: 1 for a win, 0 for a loss, 0.5 for a tie."""
+        return _POINTS[self]
+
 
 _SWAPPED = {Verdict.FIRST: Verdict.SECOND, Verdict.SECOND: Verdict.FIRST, Verdict.TIE: Verdict.TIE}
+_POINTS = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5}
 
 
 class Reason(StrEnum):
@@ -170,6 +177,18 @@ class Usage:
         )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenLogprob:
+    """One token of a reply, how probable it was, and what could have stood in its place."""
+
+    text: str
+    """Of the token alone; of a part of a character it may hold a replacement character."""
+    logprob: float
+    """Natural logarithm of its probability."""
+    top: tuple[tuple[str, float], ...] = ()
+    """The likeliest tokens at its place with their log-probabilities; the token itself may be among them."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
     """What came of a match."""
@@ -196,11 +215,25 @@ class Judgement:
     """Where a ledger holds the record of this call; empty without a ledger, and for a majority of votes."""
     votes: tuple[Judgement, ...] = ()
     """Where several votes were cast: each of them; `verdict` is then their majority."""
+    chance: float | None = None
+    """Probability that the first is better by the judge's own tokens, a tie counting half; None where it was not asked
+    for, or the engine did not give it. It may be on the other side of 0.5 than a verdict that was drawn at random.
+    """
 
     @property
     def ballots(self) -> tuple[Judgement, ...]:
         """The single judge calls behind this judgement: its votes, or itself."""
         return self.votes or (self,)
+
+    @property
+    def points(self) -> float | None:
+        """What the response shown first gets of the match, from 0 to 1, and the other the rest; None without a verdict.
+
+        The chance where it is known, else 1 for the verdict that names the first, 0 for the other, 0.5 for a tie.
+        """
+        if self.verdict is None or self.chance is None:
+            return None if self.verdict is None else self.verdict.points
+        return self.chance
 
 
 @dataclass(frozen=True, kw_only=True)

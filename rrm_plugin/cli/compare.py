@@ -58,6 +58,7 @@ def _text(argument: str) -> str:
 def _row(judgement: Judgement) -> dict[str, Any]:
     return {
         "verdict": judgement.verdict.value if judgement.verdict else None,
+        **({} if judgement.chance is None else {"chance": judgement.chance}),
         "reason": judgement.reason.value if judgement.reason else None,
         "detail": judgement.detail,
         "calls": judgement.usage.calls,
@@ -79,7 +80,8 @@ def _told(judgement: Judgement, *, turned: bool) -> str:
     if judgement.verdict is not None:
         # A tie may be the judge's own, or two orders that contradict each other.
         why = f" ({judgement.detail})" if judgement.verdict is Verdict.TIE and judgement.detail else ""
-        parts.append(f"verdict: {judgement.verdict.value}{why}")
+        sure = "" if judgement.chance is None else f", first better with probability {judgement.chance:.2f}"
+        parts.append(f"verdict: {judgement.verdict.value}{why}{sure}")
     else:
         parts.append(f"no verdict ({judgement.reason}){': ' + judgement.detail if judgement.detail else ''}")
     return "\n\n".join(parts)

@@ -48,6 +48,11 @@ _OPTIONS = (
         help="Tokens of a first look; a second, of --max-tokens, where orders disagree.",
     ),
     click.option(
+        "--soft-verdicts/--no-soft-verdicts",
+        default=None,
+        help="Count a verdict with the probability of its tokens; for judges without thinking.",
+    ),
+    click.option(
         "--timeout", type=click.FloatRange(min=0, min_open=True), help="Seconds for one judge call, retries included."
     ),
     click.option("--concurrency", type=click.IntRange(min=1), help="Most judge calls at a time."),

@@ -1,8 +1,8 @@
 """What a judge model is to this package: messages in, text out.
 
 An engine knows nothing of pairs, verdicts or prompts' layouts; those are the judge's. It knows how to reach a model,
-how many requests that model takes at once, and how to say what went wrong. Left out on purpose: streaming, tools and
-log-probabilities, since a verdict is read from a whole text.
+how many requests that model takes at once, and how to say what went wrong. Left out on purpose: streaming and tools,
+since a verdict is read from a whole text.
 
 Every engine of the package keeps four promises, and one written elsewhere should too:
 
@@ -26,14 +26,15 @@ The third is for base models, which know no turns:
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.errors import ConfigError
-from rrm_plugin.types import Message
+from rrm_plugin.types import Message, TokenLogprob
 
 __all__ = ["Engine", "Reply", "Sampling"]
 
@@ -62,6 +63,18 @@ class Sampling:
     """Number among equal calls, such as the votes on a match: what remembers replies tells them apart by it. It does
     not change how a model draws.
     """
+    top_logprobs: int = 0
+    """How many of the likeliest tokens at each place are wanted with the reply, with their log-probabilities."""
+
+    @property
+    def filed(self) -> dict[str, Any]:
+        """The settings that tell one call from another in what remembers replies, by name; `draw` has its own place."""
+        settings = dataclasses.asdict(self)
+        del settings["draw"]
+        if not self.top_logprobs:
+            # Calls that were recorded before there was this setting have to be found again.
+            del settings["top_logprobs"]
+        return settings
 
     def __post_init__(self) -> None:
         plain = {
@@ -71,6 +84,7 @@ class Sampling:
             "seed": None if self.seed is None else whole("seed", self.seed),
             "stop": _texts(self.stop),
             "draw": whole("draw", self.draw, least=0),
+            "top_logprobs": whole("top_logprobs", self.top_logprobs, least=0),
         }
         for name, value in plain.items():
             object.__setattr__(self, name, value)
@@ -98,6 +112,10 @@ class Reply:
     """Name of the engine that answered."""
     cost: float = 0.0
     """At the prices given (`LimitedEngine`); 0 where there are none."""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """Of each token that the model wrote, in order, control tokens perhaps among them; None where they were not asked
+    for (`Sampling.top_logprobs`), or this engine does not give them.
+    """
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Row", "RowDraws", "RowStops"]
+__all__ = ["Noted", "Row", "RowDraws", "RowStops"]
 
 _MARGIN = 8
 """Tokens beyond those of a stop text that are looked at for it: token limits and text limits do not coincide."""
@@ -36,6 +36,17 @@ class Row:
     """What the reply's text begins with, as the prompt ends with it."""
     unwanted: Callable[[], bool]
     """Whether nobody waits for it any more."""
+    top_logprobs: int = 0
+    """How many of the likeliest tokens at each place are to be noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """One place of a row: the token that was drawn, and the likeliest, before temperature and top_p."""
+
+    token: int
+    logprob: float
+    top: tuple[tuple[int, float], ...]
 
 
 class RowDraws:
@@ -44,6 +55,9 @@ class RowDraws:
     def __init__(self, rows: Sequence[Row]) -> None:
         self._rows = [(index, row) for index, row in enumerate(rows) if row.temperature > 0]
         self._generators: list[torch.Generator] = []
+        self._wanted = [(index, row.top_logprobs) for index, row in enumerate(rows) if row.top_logprobs]
+        self.noted: dict[int, list[Noted]] = {index: [] for index, _ in self._wanted}
+        """By row, for those that asked for it; what comes after the end of a reply is noted too."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """The scores (rows, vocabulary) with noise."""
@@ -59,7 +73,16 @@ class RowDraws:
             drawn = torch.empty_like(scaled).exponential_(generator=generator)
             # Minus the logarithm of an exponential number is Gumbel noise.
             noisy[index] = scaled - drawn.clamp_(min=torch.finfo(drawn.dtype).tiny).log()
+        for index, top in self._wanted:
+            self.noted[index].append(_noted(scores[index], int(noisy[index].argmax()), top))
         return noisy
+
+
+def _noted(scores: torch.Tensor, drawn: int, top: int) -> Noted:
+    logprobs = scores.float().log_softmax(dim=-1)
+    values, tokens = logprobs.topk(min(top, len(logprobs)))
+    likeliest = tuple(zip(tokens.tolist(), values.tolist(), strict=True))
+    return Noted(drawn, float(logprobs[drawn]), likeliest)
 
 
 def _nucleus(scores: torch.Tensor, top_p: float) -> torch.Tensor:

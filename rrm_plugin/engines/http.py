@@ -23,8 +23,9 @@ from rrm_plugin.engines.checks import number, whole
 from rrm_plugin.engines.clients import Client
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.keys import ApiKey
+from rrm_plugin.engines.logprobs import logprobs_settings
 from rrm_plugin.engines.pace import Pace
-from rrm_plugin.engines.resuming import TEMPLATE_SETTINGS, Continuation, resume_on
+from rrm_plugin.engines.resuming import Continuation, plain_settings, resume_on
 from rrm_plugin.engines.retries import Patience, Trouble
 from rrm_plugin.engines.servers import Server, Servers, base_url
 from rrm_plugin.engines.slots import Slots
@@ -169,8 +170,7 @@ class HttpEngine:
         async with client.slots:
             started = time.perf_counter()
             settings = self._settings(self._model or await self._served_model(client), sampling)
-            plain = {key: value for key, value in settings.items() if key not in TEMPLATE_SETTINGS}
-            body = encode({**plain, "prompt": prompt})
+            body = encode({**plain_settings(settings), "prompt": prompt})
             tokens = client.servers.expected(len(body), sampling.max_tokens)
             completion = await self._retrying(client, tokens, parse_completion, _post_plain, body, settings)
         return self._reply(completion, started)
@@ -241,6 +241,7 @@ class HttpEngine:
             completion_tokens=completion.completion_tokens,
             seconds=time.perf_counter() - started,
             engine=self.name,
+            logprobs=completion.logprobs,
         )
 
     def _settings(self, model: str, sampling: Sampling) -> dict[str, Any]:
@@ -254,6 +255,7 @@ class HttpEngine:
             settings["seed"] = sampling.seed
         if sampling.stop:
             settings["stop"] = list(sampling.stop)
+        settings |= logprobs_settings(sampling.top_logprobs)
         if self._extra:
             settings |= self._extra
             settings = {key: value for key, value in settings.items() if value is not None}

@@ -17,7 +17,7 @@ import logging
 import time
 import weakref
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,7 +28,7 @@ from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineError, Ledger
 from rrm_plugin.ledger import Ledger
 from rrm_plugin.types import Message, Reason, Usage
 
-__all__ = ["Lease", "LimitedEngine", "Tally"]
+__all__ = ["Lease", "LimitedEngine", "Tally", "limited"]
 
 Lease = Callable[[int], Awaitable[int]]
 """Takes calls from a budget that others share: so many at most, 0 once it is spent."""
@@ -327,3 +327,17 @@ class LimitedEngine:
             prompt_tokens=total.prompt_tokens - self._noted.prompt_tokens,
             completion_tokens=total.completion_tokens - self._noted.completion_tokens,
         )
+
+
+def limited(
+    engine: Engine, budget: Mapping[str, float] | None, prices: Mapping[str, float] | None, ledger: Ledger | None
+) -> Engine:
+    """The engine within a budget and at prices by name; itself where there is neither.
+
+    Raises:
+        ConfigError: they are no such budget or prices.
+    """
+    most, told = Budget.of(budget), Prices.of(prices)
+    if not most and told is None:
+        return engine
+    return LimitedEngine(engine, budget=most, prices=told, ledger=ledger)

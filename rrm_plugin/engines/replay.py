@@ -5,7 +5,8 @@ A file holds one JSON object a line:
     {"key": "<sha256>", "text": "...", "finished": true, "prompt_tokens": 0, "completion_tokens": 0, "engine": "..."}
 
 Only `text` and one of `key` and `messages` are needed; the key is `messages_key(messages)`. Several lines with the
-same key are successive replies to the same request: the votes of a match, in order.
+same key are successive replies to the same request: the votes of a match, in order. `logprobs` may hold those of its
+tokens, as a chat completion of OpenAI's interface does.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from rrm_plugin.engines.base import Engine, Reply, Sampling
 from rrm_plugin.engines.fingerprints import mark
+from rrm_plugin.engines.logprobs import logprobs_from, logprobs_row
 from rrm_plugin.errors import ConfigError, EngineError
 from rrm_plugin.types import Message, Reason
 
@@ -151,6 +153,7 @@ class RecordingEngine:
             "completion_tokens": reply.completion_tokens,
             "seconds": round(reply.seconds, 6),
             "engine": reply.engine,
+            **({} if reply.logprobs is None else {"logprobs": logprobs_row(reply.logprobs)}),
         }
         line = json.dumps(row).encode() + b"\n"
         # Opened for each line and without a buffer: a whole line in one write, whoever else writes to the file.
@@ -182,6 +185,7 @@ def _parse(line: str, where: str, name: str) -> tuple[str, Reply]:
             completion_tokens=row.get("completion_tokens", 0),
             seconds=row.get("seconds", 0.0),
             engine=row.get("engine") or name,
+            logprobs=logprobs_from(row.get("logprobs")),
         )
     except (ValueError, KeyError, TypeError) as error:
         said = f"{type(error).__name__}: {error}"

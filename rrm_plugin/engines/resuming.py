@@ -20,12 +20,13 @@ from typing import Any
 
 from yarl import URL
 
+from rrm_plugin.engines.logprobs import for_plain_completion
 from rrm_plugin.engines.servers import Server
 from rrm_plugin.engines.thinking import OPEN, continuation
 from rrm_plugin.engines.wire import Completion, Failure, parse_chat, parse_completion, parse_json
 from rrm_plugin.types import Message
 
-__all__ = ["TEMPLATE_SETTINGS", "Continuation", "resume_on"]
+__all__ = ["TEMPLATE_SETTINGS", "Continuation", "plain_settings", "resume_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,12 @@ class Continuation:
     @property
     def for_completion(self) -> dict[str, Any]:
         """The settings that a plain completion takes."""
-        return {key: value for key, value in self.settings.items() if key not in TEMPLATE_SETTINGS}
+        return plain_settings(self.settings)
+
+
+def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a chat as a plain completion takes them, which has no template."""
+    return for_plain_completion({key: value for key, value in settings.items() if key not in TEMPLATE_SETTINGS})
 
 
 class _Unsupported(Exception):

@@ -21,12 +21,12 @@ from typing import Any
 from rrm_plugin.engines.base import Reply, Sampling
 from rrm_plugin.engines.batching import Batcher, Ticket
 from rrm_plugin.engines.checks import whole
-from rrm_plugin.engines.decoding import Row, RowDraws, RowStops
+from rrm_plugin.engines.decoding import Noted, Row, RowDraws, RowStops
 from rrm_plugin.engines.fingerprints import mark
 from rrm_plugin.engines.loading import Checkpoint, Loaded, control_tokens, model_label, model_place
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError
-from rrm_plugin.types import Message
+from rrm_plugin.types import Message, TokenLogprob
 
 __all__ = ["TransformersEngine"]
 
@@ -47,6 +47,7 @@ class _Written:
     finished: bool
     prompt_tokens: int
     completion_tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 class TransformersEngine:
@@ -166,6 +167,7 @@ class TransformersEngine:
             completion_tokens=written.completion_tokens,
             seconds=time.perf_counter() - started,
             engine=self.name,
+            logprobs=written.logprobs,
         )
 
     # From here on everything runs in the worker thread.
@@ -196,6 +198,7 @@ class TransformersEngine:
             seed=self._seed(rendered.prompt, request.sampling.seed),
             prefix=rendered.prefix,
             unwanted=lambda: ticket.abandoned,
+            top_logprobs=request.sampling.top_logprobs,
         )
 
     def _seed(self, prompt: str, seed: int | None) -> int:
@@ -245,6 +248,7 @@ def _generate_once(loaded: Loaded, rows: Sequence[Row]) -> list[_Written]:
     width = max(len(row.ids) for row in rows)
     ids = torch.tensor([[loaded.pad] * (width - len(row.ids)) + row.ids for row in rows], device=loaded.device)
     mask = torch.tensor([[0] * (width - len(row.ids)) + [1] * len(row.ids) for row in rows], device=loaded.device)
+    draws = RowDraws(rows)
     with torch.inference_mode():
         # Greedy, because RowDraws has the random part in it already.
         output = loaded.model.generate(
@@ -252,13 +256,14 @@ def _generate_once(loaded: Loaded, rows: Sequence[Row]) -> list[_Written]:
             attention_mask=mask,
             do_sample=False,
             max_new_tokens=max(row.limit for row in rows),
-            logits_processor=LogitsProcessorList([RowDraws(rows)]),  # type: ignore[list-item]
+            logits_processor=LogitsProcessorList([draws]),  # type: ignore[list-item]
             stopping_criteria=StoppingCriteriaList([RowStops(rows, width, loaded.tokenizer)]),  # type: ignore[list-item]
         )
-    return [_written(loaded, row, new) for row, new in zip(rows, output[:, width:].tolist(), strict=True)]
+    new = output[:, width:].tolist()
+    return [_written(loaded, row, new[index], draws.noted.get(index)) for index, row in enumerate(rows)]
 
 
-def _written(loaded: Loaded, row: Row, new: list[int]) -> _Written:
+def _written(loaded: Loaded, row: Row, new: list[int], noted: Sequence[Noted] | None) -> _Written:
     new = new[: row.limit]
     end = next((index for index, token in enumerate(new) if token in loaded.eos), None)
     spent = len(new) if end is None else end + 1
@@ -267,7 +272,26 @@ def _written(loaded: Loaded, row: Row, new: list[int]) -> _Written:
     if stops:
         text = text[: min(stops)]
     finished = end is not None or bool(stops)
-    return _Written(text=row.prefix + text, finished=finished, prompt_tokens=len(row.ids), completion_tokens=spent)
+    return _Written(
+        text=row.prefix + text,
+        finished=finished,
+        prompt_tokens=len(row.ids),
+        completion_tokens=spent,
+        logprobs=None if noted is None else _logprobs(loaded.tokenizer, noted[: len(new[:end])]),
+    )
+
+
+def _logprobs(tokenizer: Any, noted: Sequence[Noted]) -> tuple[TokenLogprob, ...]:
+    ids = sorted({token for place in noted for token, _ in (*place.top, (place.token, 0.0))})
+    texts = dict(zip(ids, tokenizer.batch_decode([[token] for token in ids]), strict=True))
+    return tuple(
+        TokenLogprob(
+            text=texts[place.token],
+            logprob=place.logprob,
+            top=tuple((texts[token], logprob) for token, logprob in place.top),
+        )
+        for place in noted
+    )
 
 
 def _where(model: str, gguf_file: str | None) -> tuple[str, str | None]:

@@ -30,7 +30,7 @@ from rrm_plugin.engines.loading import Checkpoint, control_tokens, model_label, 
 from rrm_plugin.engines.orphans import Reaper, reap
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError, RRMError
-from rrm_plugin.types import Message
+from rrm_plugin.types import Message, TokenLogprob
 
 __all__ = ["VllmEngine"]
 
@@ -284,6 +284,7 @@ class _Worker:
             completion_tokens=len(completion.token_ids),
             seconds=time.perf_counter() - job.started,
             engine=self._name,
+            logprobs=_logprobs(completion),
         )
 
     def _drop_abandoned(self, engine: Any) -> None:
@@ -292,6 +293,20 @@ class _Worker:
             engine.abort_request(gone)
             for number in gone:
                 del self._running[number]
+
+
+def _logprobs(completion: Any) -> tuple[TokenLogprob, ...] | None:
+    """Those of the tokens drawn, and of the likeliest, before temperature and top_p."""
+    if completion.logprobs is None:
+        return None
+    return tuple(
+        TokenLogprob(
+            text=found[token].decoded_token or "",
+            logprob=found[token].logprob,
+            top=tuple((one.decoded_token or "", one.logprob) for one in found.values()),
+        )
+        for token, found in zip(completion.token_ids, completion.logprobs, strict=True)
+    )
 
 
 def _shaping(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -320,6 +335,7 @@ def _parameters(sampling: Sampling, limit: int) -> Any:
         max_tokens=limit,
         seed=sampling.seed,
         stop=list(sampling.stop) or None,
+        logprobs=sampling.top_logprobs or None,
         output_kind=params.RequestOutputKind.FINAL_ONLY,
     )
 

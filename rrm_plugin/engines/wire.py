@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from rrm_plugin.engines.logprobs import logprobs_from
 from rrm_plugin.engines.thinking import join_thinking
 from rrm_plugin.errors import EngineError
-from rrm_plugin.types import Reason
+from rrm_plugin.types import Reason, TokenLogprob
 
 __all__ = ["Completion", "Failure", "parse_chat", "parse_completion", "parse_json", "refusal", "retry_after"]
 
@@ -33,6 +34,8 @@ class Completion:
     finished: bool
     prompt_tokens: int
     completion_tokens: int
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """Where they were asked for, and given."""
 
 
 class Failure(Exception):
@@ -108,7 +111,7 @@ def parse_chat(body: bytes, where: object) -> Completion:
     if not answer and isinstance(message.get("refusal"), str):
         answer = message["refusal"]
     finished = choice.get("finish_reason") != "length"
-    return _completion(data, join_thinking(given or thought, answer, cut=not finished), finished)
+    return _completion(data, join_thinking(given or thought, answer, cut=not finished), finished, choice)
 
 
 def parse_completion(body: bytes, where: object) -> Completion:
@@ -121,7 +124,7 @@ def parse_completion(body: bytes, where: object) -> Completion:
     choice = _first_choice(data, where, body)
     if not isinstance(choice.get("text"), str):
         raise _bad(where, "a choice without text", body)
-    return _completion(data, choice["text"], choice.get("finish_reason") != "length")
+    return _completion(data, choice["text"], choice.get("finish_reason") != "length", choice)
 
 
 def _first_choice(data: Mapping[str, Any], where: object, body: bytes) -> Mapping[str, Any]:
@@ -157,7 +160,7 @@ def _flat(part: Any) -> str:
     return part if isinstance(part, str) else ""
 
 
-def _completion(data: Mapping[str, Any], text: str, finished: bool) -> Completion:
+def _completion(data: Mapping[str, Any], text: str, finished: bool, choice: Mapping[str, Any]) -> Completion:
     usage = data.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     return Completion(
@@ -165,6 +168,7 @@ def _completion(data: Mapping[str, Any], text: str, finished: bool) -> Completio
         finished=finished,
         prompt_tokens=_count(counts.get("prompt_tokens")),
         completion_tokens=_count(counts.get("completion_tokens")),
+        logprobs=logprobs_from(choice.get("logprobs")),
     )
 
 

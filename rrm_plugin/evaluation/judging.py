@@ -74,6 +74,7 @@ class Judging:
             "temperature": self.judge.sampling.temperature,
             "max_tokens": self.judge.sampling.max_tokens,
             "seed": self.seed,
+            **({"soft_verdicts": True} if self.judge.sampling.top_logprobs else {}),
         }
 
     def shown(self, pair: LabelledPair) -> tuple[bool, ...]:

@@ -25,6 +25,8 @@ from rrm_plugin.errors import ConfigError
 
 __all__ = ["Replies", "hold", "reply_key"]
 
+_FIELDS = tuple(field.name for field in dataclasses.fields(Reply) if field.name != "logprobs")
+
 
 def reply_key(engine: str, style: str, question: str, prompt: str, sampling: Sampling) -> str:
     """Under which a reply is filed.
@@ -36,7 +38,7 @@ def reply_key(engine: str, style: str, question: str, prompt: str, sampling: Sam
         prompt: its text.
         sampling: the decoding, with the number of the reply as its draw.
     """
-    asked = [engine, style, question, prompt, dataclasses.asdict(sampling)]
+    asked = [engine, style, question, prompt, {**sampling.filed, "draw": sampling.draw}]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode("ascii")).hexdigest()[:32]
 
 
@@ -70,11 +72,11 @@ class Replies:
             return None
         self._file.seek(place)
         row = json.loads(self._file.readline())
-        return Reply(**{field.name: row[field.name] for field in dataclasses.fields(Reply) if field.name in row})
+        return Reply(**{name: row[name] for name in _FIELDS if name in row})
 
     def add(self, key: str, about: Mapping[str, Any], reply: Reply) -> None:
         """Files a reply; `about` is for a person."""
-        place = self._write({"key": key, **about, **dataclasses.asdict(reply)})
+        place = self._write({"key": key, **about, **{name: getattr(reply, name) for name in _FIELDS}})
         self._places[key] = place
 
     def add_failure(self, key: str, about: Mapping[str, Any], reason: str, detail: str) -> None:

@@ -120,7 +120,7 @@ def judgements_of(
         match = Match(first=played["first"], second=played["second"], round=played.get("round") or 0)
         verdict = Verdict(played["verdict"]) if played["verdict"] else None
         reason = Reason(played["reason"]) if played["reason"] else None
-        one = Judgement(verdict=verdict, reason=reason, match=match)
+        one = Judgement(verdict=verdict, reason=reason, match=match, chance=played.get("chance"))
         calls = [(usage or {}).get(key, Usage()) for key in played["keys"]]
         told.append(_with_calls(one, calls))
     return tuple(told)

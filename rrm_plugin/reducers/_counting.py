@@ -63,7 +63,7 @@ class KnockoutRank:
         np.maximum.at(last, second, outcomes.round)
         signed = 2.0 * outcomes.points - 1.0
         net = _sum_of_last(first, outcomes, signed, last) - _sum_of_last(second, outcomes, signed, last)
-        depth = np.where(last < 0, np.nan, last + 0.5 + 0.5 * np.sign(net))
+        depth = np.where(last < 0, np.nan, last + 0.5 + 0.5 * np.sign(np.round(net, 9)))
         return Ratings(
             sizes=outcomes.sizes,
             values=depth.reshape(outcomes.groups, width),
@@ -79,7 +79,8 @@ def _win_rate(tally: Tally) -> Rated:
 
 def _majority(tally: Tally) -> Rated:
     met = (tally.shown + tally.shown.swapaxes(1, 2) > 0).sum(axis=2).astype(np.float64)
-    decided = np.sign(tally.wins - tally.wins.swapaxes(1, 2))
+    # Rounded, so that a pair whose probabilities are even is not decided by the last bit of their sum.
+    decided = np.sign(np.round(tally.wins - tally.wins.swapaxes(1, 2), 9))
     return Rated(_quotient(decided.sum(axis=2), met))
 
 

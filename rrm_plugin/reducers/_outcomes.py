@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rrm_plugin.types import Judgement, Verdict
+from rrm_plugin.types import Judgement
 
 __all__ = ["BoolArray", "FloatArray", "IntArray", "Outcomes", "Rated", "Ratings", "Reducer", "Tally", "rated_by_tally"]
 
@@ -22,7 +22,6 @@ IntArray = NDArray[np.intp]
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
 
-_POINTS = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5}
 _CELLS = 1 << 14
 """Pairs of candidates in a block: 128 KiB for each array of counts."""
 
@@ -46,7 +45,9 @@ class Outcomes:
     round: IntArray
     """(M,) The round of the tournament, from 0."""
     points: FloatArray
-    """(M,) What the candidate shown first got: 1 for a win, 0 for a loss, 0.5 for a tie; the other got the rest."""
+    """(M,) What the candidate shown first got, in [0, 1]: 1 for a win, 0 for a loss, 0.5 for a tie; the other got the
+    rest. A number between is the probability of a win, and counts as so much of a win and the rest of a loss.
+    """
 
     def __post_init__(self) -> None:
         for column in ("sizes", "group", "first", "second", "round"):
@@ -62,20 +63,26 @@ class Outcomes:
         if self.group.min() < 0 or self.group.max() >= len(self.sizes):
             return False
         size = self.sizes[self.group]
-        doubled = 2.0 * self.points
         return bool(
             self.first.min() >= 0
             and self.second.min() >= 0
             and self.round.min() >= 0
             and np.all((self.first < size) & (self.second < size) & (self.first != self.second))
-            and np.all((doubled == 0.0) | (doubled == 1.0) | (doubled == 2.0))
+            and (self.whole or (self.points.min() >= 0.0 and self.points.max() <= 1.0))
         )
+
+    @cached_property
+    def whole(self) -> bool:
+        """Whether each match was won, lost or tied, and none has a probability."""
+        doubled = 2.0 * self.points
+        return bool(np.all((doubled == 0.0) | (doubled == 1.0) | (doubled == 2.0)))
 
     @classmethod
     def from_judgements(cls, groups: Iterable[tuple[int, Sequence[Judgement]]]) -> Outcomes:
         """Columns of the judgements of each group, given as its number of candidates and what came of its matches.
 
-        A judgement by several votes counts once, with their majority. One without a verdict is left out.
+        A judgement by several votes counts once, with their majority; one with a `chance` counts with that. One without
+        a verdict is left out.
 
         Raises:
             ValueError: a judgement has no match, or its match is not of the group.
@@ -88,8 +95,9 @@ class Outcomes:
                 match = judgement.match
                 if match is None:
                     raise ValueError("a judgement without a match cannot be counted in a group")
-                if judgement.verdict is not None:
-                    rows.append((index, match.first, match.second, match.round, _POINTS[judgement.verdict]))
+                points = judgement.points
+                if points is not None:
+                    rows.append((index, match.first, match.second, match.round, points))
         group, first, second, round, points = np.array(rows, dtype=np.float64).reshape(-1, 5).T
         return cls(
             sizes=_ints(sizes),
@@ -142,11 +150,23 @@ class Outcomes:
         # Where verdicts come by group, as they do, a slice reads them in place; an index array would copy them.
         in_place = len(rows) > 0 and np.all(rows[1:] - rows[:-1] == 1)
         chosen = slice(int(rows[0]), int(rows[-1]) + 1) if in_place else rows
-        result = (2.0 * self.points[chosen]).astype(np.intp)
-        cells = ((result * len(groups) + which) * n + self.first[chosen]) * n + self.second[chosen]
-        counts = np.bincount(cells, minlength=3 * len(groups) * n * n).astype(np.float64)
+        points, pairs = self.points[chosen], (which * n + self.first[chosen]) * n + self.second[chosen]
+        cells = len(groups) * n * n
+        if self.whole:
+            results = (2.0 * points).astype(np.intp) * cells + pairs
+            counts = np.bincount(results, minlength=3 * cells).astype(np.float64)
+        else:
+            counts = _shares(points, pairs, cells)
         lost, tied, won = counts.reshape(3, len(groups), n, n)
         return Tally(groups=groups, lost=lost, tied=tied, won=won)
+
+
+def _shares(points: FloatArray, pairs: IntArray, cells: int) -> FloatArray:
+    """(3, cells) Matches lost, tied and won in each cell; one with a probability is partly won, partly lost."""
+    tied = points == 0.5
+    lost, won = (np.bincount(pairs, np.where(tied, 0.0, share), cells) for share in (1.0 - points, points))
+    counts: FloatArray = np.stack([lost, np.bincount(pairs[tied], minlength=cells), won]).astype(np.float64)
+    return counts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,7 +195,9 @@ class Tally:
     @cached_property
     def shown(self) -> FloatArray:
         """(b, n, n) Matches with i shown first and j second."""
-        return self.lost + self.tied + self.won
+        # Rounded, since shares of a match need not add up to 1 in the last bit.
+        shown: FloatArray = np.rint(self.lost + self.tied + self.won)
+        return shown
 
     @cached_property
     def played(self) -> FloatArray:

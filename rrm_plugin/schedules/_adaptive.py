@@ -25,7 +25,7 @@ from rrm_plugin.errors import ConfigError
 from rrm_plugin.schedules._base import Stepper, at_least
 from rrm_plugin.schedules._orders import Orders, Pair, RunningBalance, coin, per_pair, seated
 from rrm_plugin.specs import number
-from rrm_plugin.types import Judgement, Match, Verdict
+from rrm_plugin.types import Judgement, Match
 
 __all__ = ["Adaptive"]
 
@@ -41,8 +41,6 @@ SECOND_LOOK = 0.8
 
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
-
-_POINTS = {Verdict.FIRST: 1.0, Verdict.SECOND: 0.0, Verdict.TIE: 0.5}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,12 +249,12 @@ class _Knowledge:
 
 
 def _outcomes(n: int, judgements: Sequence[Judgement]) -> tuple[FloatArray, FloatArray]:
-    """(n, n) Matches that i, shown first, won against j, and lost; a tie is half of each."""
+    """(n, n) Matches that i, shown first, won against j, and lost; a tie is half of each, a chance its share."""
     won, lost = np.zeros((n, n)), np.zeros((n, n))
     for judgement in judgements:
-        if judgement.verdict is None or judgement.match is None:
+        points = judgement.points
+        if points is None or judgement.match is None:
             continue
-        points = _POINTS[judgement.verdict]
         won[judgement.match.first, judgement.match.second] += points
         lost[judgement.match.first, judgement.match.second] += 1.0 - points
     return won, lost

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from rrm_plugin.schedules._orders import Pair
-from rrm_plugin.types import Judgement, Verdict
+from rrm_plugin.types import Judgement
 
 __all__ = ["net", "points"]
 
@@ -14,12 +14,14 @@ def net(judgements: Iterable[Judgement]) -> dict[Pair, float]:
     """Mean result of each pair with a verdict, in [-1, 1]: above 0 the lower index won more."""
     results: dict[Pair, list[float]] = {}
     for judgement in judgements:
-        if judgement.verdict is None or judgement.match is None:
+        share = judgement.points
+        if share is None or judgement.match is None:
             continue
-        winner = {Verdict.FIRST: 1.0, Verdict.SECOND: -1.0, Verdict.TIE: 0.0}[judgement.verdict]
+        result = 2.0 * share - 1.0
         straight = judgement.match.first < judgement.match.second
-        results.setdefault(judgement.match.pair, []).append(winner if straight else -winner)
-    return {pair: sum(values) / len(values) for pair, values in results.items()}
+        results.setdefault(judgement.match.pair, []).append(result if straight else -result)
+    # Rounded, so that a pair whose chances are even is not decided by the last bit of their sum.
+    return {pair: round(sum(values) / len(values), 9) for pair, values in results.items()}
 
 
 def points(judgements: Iterable[Judgement], n: int) -> list[float]:

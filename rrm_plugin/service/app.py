@@ -19,6 +19,7 @@ from starlette.exceptions import HTTPException
 
 from rrm_plugin.cohorts import Member
 from rrm_plugin.engines import Reply, Sampling
+from rrm_plugin.engines.logprobs import logprobs_row
 from rrm_plugin.engines.service import CANNOT_CONTINUE
 from rrm_plugin.errors import RRMError
 from rrm_plugin.service import models
@@ -199,6 +200,8 @@ def _sampling(body: models.ChatRequest) -> Sampling:
         seed=body.seed,
         stop=stop,
         draw=body.draw,
+        # One at least, as an engine that is asked for none gives none.
+        top_logprobs=max(1, body.top_logprobs or 0) if body.logprobs else 0,
     )
 
 
@@ -209,11 +212,13 @@ def _names(model: str) -> tuple[str, ...]:
 
 
 def _completion(reply: Reply, model: str) -> dict[str, Any]:
-    choice = {
+    choice: dict[str, Any] = {
         "index": 0,
         "finish_reason": "stop" if reply.finished else "length",
         "message": {"role": "assistant", "content": reply.text},
     }
+    if reply.logprobs is not None:
+        choice["logprobs"] = logprobs_row(reply.logprobs)
     usage = {
         "prompt_tokens": reply.prompt_tokens,
         "completion_tokens": reply.completion_tokens,

@@ -1,12 +1,12 @@
 """Model calls of clients that judge themselves: through the service's engine, and its ledger where there is one.
 
-A call that was answered before, with the same messages, sampling and draw, is answered from the ledger; equal ones at
-the same time are made once. What the reply says is the client's to read, so the record has no verdict.
+A call that was answered before, with the same messages, sampling and draw, is answered from the ledger, unless it wants
+log-probabilities, which no ledger keeps; equal ones at the same time are made once. What the reply says is the client's
+to read, so the record has no verdict.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -61,9 +61,8 @@ class Chats:
         ledger = self._ledger
         if ledger is None:
             return await self._ask(messages, sampling, begun)
-        settings: dict[str, Any] = {**dataclasses.asdict(sampling), "begun": begun}
-        draw = settings.pop("draw")
-        key = call_key(await self.model(), settings, messages, draw)
+        settings: dict[str, Any] = {**sampling.filed, "begun": begun}
+        key = call_key(await self.model(), settings, messages, sampling.draw)
         reply, _ = await self._under_way.once(key, lambda: self._find_or_ask(key, messages, sampling, begun, ledger))
         return reply
 
@@ -76,7 +75,8 @@ class Chats:
         self, key: str, messages: Sequence[Message], sampling: Sampling, begun: str | None, ledger: Ledger
     ) -> Reply | None:
         try:
-            record = await ledger.find(key)
+            # A ledger has no log-probabilities to answer with.
+            record = None if sampling.top_logprobs else await ledger.find(key)
         except LedgerError as error:
             logger.warning("asked the engine without looking into the ledger: %s", error)
             record = None

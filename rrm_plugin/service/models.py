@@ -24,6 +24,8 @@ __all__ = [
     "WithdrawRequest",
 ]
 
+MOST_LOGPROBS = 20
+"""Tokens at a place; OpenAI's interface has the same limit."""
 _LONGEST_KEY = 1024
 _LONGEST_WAIT = 86_400.0
 
@@ -169,6 +171,10 @@ class ChatRequest(_Body):
     stream: Annotated[bool, AfterValidator(lambda wanted: _whole(wanted))] = False
     draw: Annotated[int, Field(ge=0)] = 0
     """Number among equal requests: different ones are different samples, the same one may come from the ledger."""
+    logprobs: bool = False
+    """Answer with the log-probability of each token, where the engine has them."""
+    top_logprobs: Annotated[int, Field(ge=0, le=MOST_LOGPROBS)] | None = None
+    """With `logprobs`: of how many of the likeliest tokens at each place."""
     continue_final_message: bool = False
     """Write on from the last message, which is the assistant's."""
 

@@ -110,6 +110,22 @@ class MarkupGrammar:
             if self._mark(match).aimed
         ]
 
+    def held(self, text: str) -> tuple[int, str] | None:
+        """Where the first markup with a verdict holds its value, and that value as it is written."""
+        for match in self._matches(text):
+            if self._mark(match).verdict is not None:
+                return (match.start(1) if match[1] is not None else match.start("unclosed")), _held(match)
+        return None
+
+    def plain(self, value: str) -> str:
+        """A value, or the beginning of one, without what does not count in it."""
+        return _value(value)
+
+    @property
+    def plain_values(self) -> tuple[tuple[str, Verdict], ...]:
+        """The values, without what does not count in them, and their verdicts."""
+        return tuple(_table(self.values).items())
+
     def _matches(self, text: str) -> Iterator[re.Match[str]]:
         pattern = _compiled(self.pattern, re.IGNORECASE if self.ignore_case else 0)
         return (match for match in pattern.finditer(text) if match.end() > match.start())

@@ -29,6 +29,8 @@ class Parsed:
     """Set exactly where there is no verdict."""
     detail: str = ""
     """For a person: the markup that was read, or what stood in its place."""
+    mark: Mark | None = None
+    """The first place that states the verdict, by its position in the answer, which is the text after its thinking."""
 
 
 def parse(text: str, preset: str | Grammar = "rrm", *, finished: bool = True) -> Parsed:
@@ -56,17 +58,18 @@ def parse(text: str, preset: str | Grammar = "rrm", *, finished: bool = True) ->
     if len(verdicts) > 1:
         return _without(Reason.CONTRADICTORY, " … ".join(dict.fromkeys(_short(mark.text) for mark in spoken)))
     if len(verdicts) == 1:
-        return _unless_withdrawn(spoken[-1], marks, denied)
+        return _unless_withdrawn(spoken, marks, denied)
     return _nothing(answer, marks, finished)
 
 
-def _unless_withdrawn(mark: Mark, marks: Sequence[Mark], denied: Sequence[Mark]) -> Parsed:
+def _unless_withdrawn(spoken: Sequence[Mark], marks: Sequence[Mark], denied: Sequence[Mark]) -> Parsed:
     """The verdict, unless it is denied elsewhere, or markup that names neither response follows it."""
+    mark = spoken[-1]
     later = (other for other in marks if other.start > mark.start and other.aimed and other.verdict is None)
     against = next((other for other in denied if other.verdict is mark.verdict), None) or next(later, None)
     if against is not None:
         return _without(Reason.CONTRADICTORY, f"{_short(mark.text)} … {_short(against.text)}")
-    return Parsed(verdict=mark.verdict, detail=_short(mark.text))
+    return Parsed(verdict=mark.verdict, detail=_short(mark.text), mark=spoken[0])
 
 
 def _nothing(answer: str, marks: Sequence[Mark], finished: bool) -> Parsed:

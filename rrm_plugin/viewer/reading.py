@@ -84,6 +84,8 @@ class StoredMatch:
     verdict: str | None
     reason: str | None
     keys: tuple[str, ...]
+    chance: float | None = None
+    """Probability that the one shown first is better, where the judge's tokens were asked for it."""
 
     @property
     def winner(self) -> int | None:
@@ -132,6 +134,7 @@ class Call:
     completion_tokens: int
     seconds: float
     engine: str
+    chance: float | None
 
 
 class LedgerReader:
@@ -238,8 +241,11 @@ class LedgerReader:
 
     def calls(self, keys: Sequence[str]) -> list[Call | None]:
         """The judge calls of these keys; None where one was never recorded."""
-        query = f"SELECT {', '.join(field.name for field in fields(Call))} FROM judgements WHERE key = ?"
         with self.connection() as connection:
+            # A ledger of version 2 is read as it is, which a run may make one of version 3 meanwhile.
+            there = {row[1] for row in connection.execute("PRAGMA table_info(judgements)")}
+            columns = [field.name if field.name in there else "NULL" for field in fields(Call)]
+            query = f"SELECT {', '.join(columns)} FROM judgements WHERE key = ?"
             found = [connection.execute(query, (key,)).fetchone() for key in keys]
         return [None if row is None else Call(*row) for row in found]
 
@@ -345,4 +351,5 @@ def _match(number: int, told: dict[str, Any]) -> StoredMatch:
         verdict=told["verdict"],
         reason=told["reason"],
         keys=tuple(key for key in told["keys"] if key),
+        chance=told.get("chance"),
     )
