@@ -1,7 +1,7 @@
 """What soft verdicts are worth to a real judge that does not think: SmolLM2-135M-Instruct on pairs of LLMBar.
 
-The judge of `small_judge.py`, with its settings: asked with the preset `rrm`, 32 tokens, then made to state a verdict. It
-names the response shown first nearly always, so its verdicts cancel out between the two orders and say nothing. With
+The judge of `small_judge.py`, with its settings: asked with the preset `rrm`, 32 tokens, then made to state a verdict.
+It names the response shown first nearly always, so its verdicts cancel out between the two orders and say nothing. With
 `soft_verdicts` each verdict comes with the probability of its token, so that the two orders can be added up: the
 response with the larger sum is the one that the judge likes better once its love of a position is taken out.
 

@@ -613,3 +613,69 @@ def test_settings_out_of_range_are_named() -> None:
         bradley_terry(max_iterations=0)
     with pytest.raises(ConfigError, match="initial"):
         elo(initial=float("inf"))
+
+
+# ---------------------------------------------------------------- verdicts with a probability
+
+
+SOFT: list[Row] = [(0, 1, 0.7), (1, 0, 0.4), (0, 2, 1.0), (2, 1, 0.5), (1, 2, 0.1)]
+
+
+def test_probabilities_golden() -> None:
+    # Of 0: 0.7 - 0.3, 0.6 - 0.4 and 1; of 1: those two the other way round, 0 and -0.8; of 2: -1, 0 and 0.8.
+    assert values(win_rate(), 3, SOFT) == pytest.approx([1.6 / 3, -1.4 / 4, -0.2 / 3])
+    assert values(majority(), 3, SOFT) == pytest.approx([1.0, -1.0, 0.0])
+    assert values(elo(initial=1500, sequential=True), 2, [(0, 1, 0.7)]) == pytest.approx([1506.4, 1493.6])
+    assert values(knockout_rank(), 2, [(0, 1, 0.9), (1, 0, 0.6)]).tolist() == [1.0, 0.0]
+
+
+@pytest.mark.parametrize("spec", ["bradley_terry:1", "bradley_terry:0.1:position_bias"])
+def test_bradley_terry_takes_a_probability_for_shares_of_matches(spec: str) -> None:
+    """A match of 0.7 is as seven won and three lost, where all others are ten as well, and the prior is ten times."""
+    name, prior, *rest = spec.split(":")
+    tenths = [row for i, j, p in SOFT for row in [(i, j, 1.0)] * round(10 * p) + [(i, j, 0.0)] * round(10 - 10 * p)]
+    more = ":".join([name, str(10 * float(prior)), *rest])
+    assert values(spec, 3, SOFT) == pytest.approx(values(more, 3, tenths), abs=1e-9)
+
+
+@pytest.mark.parametrize(("k", "error"), [(16, 0.1), (32, 0.5), (64, 2.5)])
+def test_elo_of_probabilities_is_the_mean_over_all_orders_of_play(k: float, error: float) -> None:
+    rng = np.random.default_rng(11)
+    for n, count in [(2, 5), (3, 6), (4, 7)]:
+        rows = [(i, j, float(rng.random())) for i, j, _ in random_rows(rng, n, count)]
+        every_order = [(n, order) for order in itertools.permutations(rows)]
+        exact = elo(k=k, sequential=True)(outcomes_of(*every_order)).values.mean(axis=0)
+        assert values(elo(k=k), n, rows) == pytest.approx(exact, abs=error, nan_ok=True)
+
+
+@pytest.mark.parametrize("spec", ALL)
+def test_a_group_of_verdicts_is_not_changed_by_probabilities_beside_it(spec: str) -> None:
+    plain = random_rows(np.random.default_rng(2), 5, 30)
+    alone = reducer(spec)(outcomes_of((5, plain))).values[0]
+    beside = reducer(spec)(outcomes_of((5, SOFT), (5, plain))).values[1]
+    assert alone.tolist() == beside.tolist()
+
+
+@pytest.mark.parametrize("spec", ORDER_FREE)
+def test_the_order_of_probabilities_does_not_matter(spec: str) -> None:
+    rng = np.random.default_rng(5)
+    rows = [(i, j, float(rng.random())) for i, j, _ in random_rows(rng, 5, 40)]
+    mixed = [rows[index] for index in rng.permutation(len(rows))]
+    assert values(spec, 5, rows) == pytest.approx(values(spec, 5, mixed), abs=1e-8)
+
+
+def test_a_pair_with_even_probabilities_is_even() -> None:
+    """Both orders name the response shown first, equally surely: three times, so that sums differ in the last bit."""
+    rows = [(0, 1, 0.7), (1, 0, 0.7), (0, 1, 0.1), (1, 0, 0.1), (0, 1, 0.6), (1, 0, 0.6)]
+    assert values(majority(), 2, rows).tolist() == [0.0, 0.0]
+    assert values(knockout_rank(), 2, rows).tolist() == [0.5, 0.5]
+
+
+def test_from_judgements_takes_the_chance_where_there_is_one() -> None:
+    match = Match(first=0, second=1)
+    judgements = [
+        Judgement(verdict=Verdict.FIRST, match=match, chance=0.4),
+        Judgement(verdict=Verdict.SECOND, match=match),
+        Judgement(verdict=None, reason=Reason.CUT_OFF, match=match),
+    ]
+    assert Outcomes.from_judgements([(2, judgements)]).points.tolist() == [0.4, 0.0]

@@ -10,6 +10,7 @@ are read wherever an answer may hold one. Left out: what the tokens mean (`verdi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def logprobs_from(given: Any) -> tuple[TokenLogprob, ...] | None:
             return tuple(map(_of_chat, given["content"]))
         if isinstance(given, Mapping) and isinstance(given.get("tokens"), list):
             return tuple(_of_plain(given))
-    except (KeyError, TypeError, ValueError, OverflowError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         # They are an extra: the text beside them is as good without.
         return None
     return None
@@ -62,8 +63,18 @@ def _row(text: str, logprob: float) -> dict[str, Any]:
 def _of_chat(row: Mapping[str, Any]) -> TokenLogprob:
     top = row.get("top_logprobs") or ()
     return TokenLogprob(
-        text=_text(row), logprob=float(row["logprob"]), top=tuple((_text(one), float(one["logprob"])) for one in top)
+        text=_text(row),
+        logprob=_number(row["logprob"]),
+        top=tuple((_text(one), _number(one["logprob"])) for one in top),
     )
+
+
+def _number(given: Any) -> float:
+    logprob = float(given)
+    if math.isnan(logprob):
+        raise ValueError("not a log-probability")
+    # Rounding leaves some of them above that of certainty.
+    return min(0.0, logprob)
 
 
 def _text(row: Mapping[str, Any]) -> str:
@@ -79,6 +90,6 @@ def _of_plain(given: Mapping[str, Any]) -> Iterator[TokenLogprob]:
         # A server has none for a token that nothing stands before.
         yield TokenLogprob(
             text=str(text),
-            logprob=0.0 if logprob is None else float(logprob),
-            top=tuple((str(other), float(share)) for other, share in top.items()),
+            logprob=0.0 if logprob is None else _number(logprob),
+            top=tuple((str(other), _number(share)) for other, share in top.items()),
         )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
 import sqlite3
 
 import pytest
 
 from rrm_plugin import ConfigError, Reason, RRMJudge
-from rrm_plugin.engines import HttpEngine, Sampling, ScriptedEngine, ServiceEngine, engine
+from rrm_plugin.engines import HttpEngine, Reply, Sampling, ScriptedEngine, ServiceEngine, engine
 from rrm_plugin.errors import EngineError
 from rrm_plugin.service import ServiceClient
+from rrm_plugin.types import TokenLogprob
 from tests.service.services import TOKEN, service
 
 RESPONSES = ["one", "one two", "one two three", ""]
@@ -206,3 +208,31 @@ def test_no_service_there():
 
     with pytest.raises(EngineError, match="no server answers"):
         asyncio.run(main())
+
+
+def test_soft_verdicts_are_those_of_a_judge_that_has_the_model_itself(tmp_path):
+    """Log-probabilities go through the service; its ledger keeps none, and answers no call that wants them."""
+    asked = []
+
+    class Torn(ScriptedEngine):
+        async def generate(self, messages, sampling):
+            asked.append(sampling.top_logprobs)
+            top = (("1", math.log(0.7)), ("2", math.log(0.3)))
+            tokens = tuple(TokenLogprob(text=text, logprob=-0.1, top=top) for text in ("\\boxed{Assistant ", "1", "}"))
+            text = "\\boxed{Assistant 1}"
+            made = tokens if sampling.top_logprobs else None
+            return Reply(text=text, finished=True, prompt_tokens=1, completion_tokens=3, seconds=0.1, logprobs=made)
+
+    engine = Torn(lambda messages: "", name="torn")
+    with RRMJudge(engine=engine, ledger=tmp_path / "judge.db", soft_verdicts=True) as judge, service(judge) as url:
+        own = judge.compare("Count.", "one", "two")
+        for times in (2, 3):
+            with RRMJudge(engine=remote(url), soft_verdicts=True) as client:
+                assert client.compare("Count.", "one", "two").chance == own.chance
+            assert asked == [20] * times
+        with RRMJudge(engine=remote(url)) as plain:
+            assert plain.compare("Count.", "one", "two").chance is None
+        with ServiceClient(url) as client:
+            # The service's own judge, by its own settings and ledger.
+            assert client.compare("Count.", "one", "two").chance == own.chance
+    assert asked == [20, 20, 20, 0] and own.chance == pytest.approx(0.7)

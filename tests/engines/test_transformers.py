@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import pickle
 import random
 from pathlib import Path
@@ -359,3 +360,56 @@ def test_the_fingerprint_follows_what_shapes_a_reply(tmp_path):
 def test_numbers_that_cannot_work_are_named(setting, value):
     with pytest.raises(ConfigError, match=setting):
         TransformersEngine("some/model", **{setting: value})
+
+
+def test_log_probabilities_are_those_of_the_model(judge, folder):
+    """Before temperature and top_p, for each row of a batch that asks for them, and none for one that does not."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    wanted = Sampling(temperature=0.7, top_p=0.9, max_tokens=6, seed=1, top_logprobs=5)
+
+    async def run() -> list[Reply]:
+        plain = Sampling(temperature=0.7, top_p=0.9, max_tokens=6, seed=1)
+        return await asyncio.gather(*(judge.generate(PROMPTS[0], each) for each in (wanted, plain, wanted)))
+
+    asked, plain, again = asyncio.run(run())
+    assert asked.text == plain.text and plain.logprobs is None and asked.logprobs == again.logprobs
+    assert asked.logprobs is not None and len(asked.logprobs) == 6
+    prompt = tokenizer.apply_chat_template(PROMPTS[0], tokenize=False, add_generation_prompt=True)
+    ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
+    for token in asked.logprobs:
+        with torch.inference_mode():
+            expected = model(input_ids=ids).logits[0, -1].log_softmax(dim=-1)
+        values, likeliest = expected.topk(5)
+        assert [share for _, share in token.top] == pytest.approx(values.tolist(), abs=1e-4)
+        assert [text for text, _ in token.top] == tokenizer.batch_decode(likeliest[:, None])
+        drawn = next(one for one in range(len(tokenizer)) if abs(float(expected[one]) - token.logprob) < 1e-4)
+        assert tokenizer.decode([drawn]) == token.text
+        ids = torch.cat([ids, torch.tensor([[drawn]])], dim=1)
+
+
+def test_the_chance_of_the_miniature_is_the_softmax_of_its_logits():
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from rrm_plugin import RRMJudge, miniature
+
+    model = AutoModelForCausalLM.from_pretrained(miniature.FOLDER, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(miniature.FOLDER)
+    verdicts = ("\\boxed{Assistant 1}", "\\boxed{Assistant 2}")
+    for question, first, second in (("37+85=?", "122", "112"), ("48+27=?", "65", "75")):
+        with RRMJudge(model="miniature", soft_verdicts=True, temperature=0.0) as judge:
+            judgement = judge.compare(question, first, second)
+            road = judge.tournament
+            texts = road.prepare_query(question), road.prepare(first), road.prepare(second)
+            messages = road.judge.prompt.render(*texts)
+        shown = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        thought = judgement.text.removeprefix("<think>").partition("\\boxed")[0]
+        ids = torch.tensor([tokenizer.encode(shown + thought, add_special_tokens=False)])
+        one, other = (tokenizer.encode(verdict, add_special_tokens=False) for verdict in verdicts)
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, -1]
+        assert judgement.chance is not None and 0.0 < judgement.chance < 1.0
+        # In log-odds, since the miniature is so sure that any two of its chances are near each other.
+        odds = math.log(judgement.chance / (1.0 - judgement.chance))
+        assert odds == pytest.approx(float(logits[one[0]] - logits[other[0]]), abs=0.01)

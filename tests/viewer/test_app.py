@@ -6,6 +6,7 @@ import asyncio
 import html
 import http.client
 import json
+import math
 import re
 import shutil
 import signal
@@ -18,9 +19,11 @@ from html.parser import HTMLParser
 
 import pytest
 
+from rrm_plugin import RRMJudge
+from rrm_plugin.engines import Reply, ScriptedEngine
 from rrm_plugin.errors import ConfigError, LedgerError, MissingExtraError
 from rrm_plugin.ledger import Ledger
-from rrm_plugin.types import Group, Scores
+from rrm_plugin.types import Group, Scores, TokenLogprob
 from rrm_plugin.viewer.export import export
 from rrm_plugin.viewer.links import ServerLinks
 from rrm_plugin.viewer.pages import Pages
@@ -363,6 +366,43 @@ def test_a_damaged_group_costs_an_export_no_other(mixed, tmp_path):
     assert 'id="group-5"' in (tmp_path / "run.html").read_text(encoding="utf-8")
     with viewing(path) as url:
         assert get(url + "/")[0] == 200 and get(url + "/search?q=sky")[0] == 200
+
+
+def test_a_soft_verdict_shows_its_probability_on_the_page_of_its_match(tmp_path):
+    tokens = (TokenLogprob(text="1", logprob=-0.3, top=(("1", math.log(0.73)), ("2", math.log(0.27)))),)
+    text = "\\boxed{Assistant 1}"
+    opening, closing = (TokenLogprob(text=part, logprob=0.0) for part in ("\\boxed{Assistant ", "}"))
+    reply = Reply(
+        text=text,
+        finished=True,
+        prompt_tokens=1,
+        completion_tokens=3,
+        seconds=0.1,
+        logprobs=(opening, *tokens, closing),
+    )
+    path = tmp_path / "soft.db"
+    with RRMJudge(engine=ScriptedEngine(lambda _: reply), ledger=path, soft_verdicts=True, votes=3) as judge:
+        judge.score("Why?", ["one", "two"])
+    export(path, tmp_path / "run.html")
+    with viewing(path) as url:
+        for page in (get(url + "/group/1/match/1")[1], (tmp_path / "run.html").read_text(encoding="utf-8")):
+            assert page.count("first better with probability 0.73") >= 3
+
+
+def test_a_ledger_without_the_column_is_viewed_and_left_as_it_is(mixed, tmp_path):
+    """One of version 2, which may lie where nobody may write."""
+    path = tmp_path / "old.db"
+    shutil.copy(mixed, path)
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "ALTER TABLE judgements DROP COLUMN chance; UPDATE meta SET value = '2' WHERE name = 'schema'"
+    )
+    connection.close()
+    with viewing(path) as url, viewing(mixed) as new:
+        assert get(url + "/group/1/match/1")[1].replace("old.db", "mixed.db") == get(new + "/group/1/match/1")[1]
+    connection = sqlite3.connect(path)
+    assert connection.execute("SELECT value FROM meta WHERE name = 'schema'").fetchone() == ("2",)
+    connection.close()
 
 
 def test_a_group_that_cannot_be_read_is_an_error_of_its_own_page(mixed, tmp_path):
