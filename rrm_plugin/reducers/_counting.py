@@ -63,7 +63,7 @@ class KnockoutRank:
         np.maximum.at(last, second, outcomes.round)
         signed = 2.0 * outcomes.points - 1.0
         net = _sum_of_last(first, outcomes, signed, last) - _sum_of_last(second, outcomes, signed, last)
-        depth = np.where(last < 0, np.nan, last + 0.5 + 0.5 * np.sign(np.round(net, 9)))
+        depth = np.where(last < 0, np.nan, last + 0.5 + 0.5 * _sign(net))
         return Ratings(
             sizes=outcomes.sizes,
             values=depth.reshape(outcomes.groups, width),
@@ -79,9 +79,15 @@ def _win_rate(tally: Tally) -> Rated:
 
 def _majority(tally: Tally) -> Rated:
     met = (tally.shown + tally.shown.swapaxes(1, 2) > 0).sum(axis=2).astype(np.float64)
-    # Rounded, so that a pair whose probabilities are even is not decided by the last bit of their sum.
-    decided = np.sign(np.round(tally.wins - tally.wins.swapaxes(1, 2), 9))
+    net = tally.wins - tally.wins.swapaxes(1, 2)
+    decided = np.sign(net) if tally.whole else _sign(net)
     return Rated(_quotient(decided.sum(axis=2), met))
+
+
+def _sign(net: FloatArray) -> FloatArray:
+    # Cut to 9 digits, so that even probabilities are not told apart by the last bit of their sums.
+    sign: FloatArray = np.sign(np.trunc(1e9 * net))
+    return sign
 
 
 def _quotient(net: FloatArray, count: FloatArray) -> FloatArray:

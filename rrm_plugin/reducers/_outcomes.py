@@ -158,7 +158,7 @@ class Outcomes:
         else:
             counts = _shares(points, pairs, cells)
         lost, tied, won = counts.reshape(3, len(groups), n, n)
-        return Tally(groups=groups, lost=lost, tied=tied, won=won)
+        return Tally(groups=groups, lost=lost, tied=tied, won=won, whole=self.whole)
 
 
 def _shares(points: FloatArray, pairs: IntArray, cells: int) -> FloatArray:
@@ -181,6 +181,8 @@ class Tally:
     """(b, n, n) Matches of i, shown first, and j that were tied."""
     won: FloatArray
     """(b, n, n) Matches that i, shown first, won against j."""
+    whole: bool = True
+    """Whether these are whole numbers; shares of matches, by their probability, need not add up in the last bit."""
 
     @cached_property
     def wins(self) -> FloatArray:
@@ -195,9 +197,8 @@ class Tally:
     @cached_property
     def shown(self) -> FloatArray:
         """(b, n, n) Matches with i shown first and j second."""
-        # Rounded, since shares of a match need not add up to 1 in the last bit.
-        shown: FloatArray = np.rint(self.lost + self.tied + self.won)
-        return shown
+        shown: FloatArray = self.lost + self.tied + self.won
+        return shown if self.whole else np.rint(shown)
 
     @cached_property
     def played(self) -> FloatArray:
