@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import multiprocessing
 import os
 import subprocess
@@ -78,6 +79,22 @@ def test_the_reply_is_that_of_transformers(engine, folder):
     (reply,) = generated(engine, GREEDY)
     assert reply.prompt_tokens == prompt
     assert reply.text == tokenizer.decode(out[0, prompt:], skip_special_tokens=True)
+
+
+def test_log_probabilities_are_those_of_transformers(engine, folder):
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
+    ids = tokenizer.apply_chat_template(WHY, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    with torch.no_grad():
+        values, likeliest = model(**ids).logits[0, -1].log_softmax(dim=-1).topk(5)
+    warm = Sampling(temperature=0.7, top_p=0.5, seed=1, max_tokens=3, top_logprobs=5)
+    asked, plain = generated(engine, warm, GREEDY)
+    assert plain.logprobs is None and len(asked.logprobs) == 3
+    told = dict(asked.logprobs[0].top)
+    for token, value in zip(likeliest.tolist(), values.tolist(), strict=True):
+        assert told[tokenizer.decode([token])] == pytest.approx(value, abs=1e-3)
 
 
 def test_a_seed_repeats_a_sample(engine):
@@ -197,6 +214,27 @@ def test_the_judge_of_the_package_judges_in_vllm(tmp_path):
     assert split_thinking(judgement.votes[0].text).thinking.startswith("7+5=12")
     assert judgement.verdict is not None and judgement.verdict.value == "second"
     assert scores.ranking[:2] == [1, 3] and scores.failures == {}
+
+
+def test_soft_verdicts_are_those_of_transformers(tmp_path):
+    """Of the judge of the package, in log-odds; of a verdict after its thought, and of one that it is made to state."""
+    folder = str(save_widened(tmp_path))
+    found = {"vllm": [], "transformers": []}
+    for name, options in (("vllm", ON_CPU), ("transformers", {"device": "cpu"})):
+        for limit in (64, 8):
+            with RRMJudge(
+                model=folder,
+                engine=name,
+                prompt="miniature",
+                temperature=0.0,
+                max_tokens=limit,
+                soft_verdicts=True,
+                **options,
+            ) as judge:
+                judgements = [judge.compare("37+85=?", *pair) for pair in (("112", "122"), ("122", "112"))]
+            assert all(one.forced is (limit == 8) and 0 < one.chance < 1 for one in judgements)
+            found[name] += [math.log(one.chance / (1 - one.chance)) for one in judgements]
+    assert found["vllm"] == pytest.approx(found["transformers"], abs=0.02)
 
 
 def test_a_command_that_judged_with_vllm_ends(folder, tmp_path):

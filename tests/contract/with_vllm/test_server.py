@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import socket
 import subprocess
@@ -101,6 +102,18 @@ def test_thinking_that_is_cut_off_is_made_to_state_a_verdict(address):
         judgement = judge.compare("37+85=?", "112", "122")
     assert judgement.forced and judgement.verdict is not None
     assert judgement.usage.calls == 2
+
+
+def test_soft_verdicts_are_those_of_transformers(address):
+    """Log-probabilities of a chat, and of the plain completion that ends a thinking which was cut off."""
+    for limit in (64, 8):
+        odds = []
+        for engine, more in ((address, {"prompt": "miniature"}), ("transformers", {"model": "miniature"})):
+            with RRMJudge(engine=engine, max_tokens=limit, temperature=0.0, soft_verdicts=True, **more) as judge:
+                judgement = judge.compare("37+85=?", "112", "122")
+            assert judgement.forced is (limit == 8) and 0 < judgement.chance < 1
+            odds.append(math.log(judgement.chance / (1 - judgement.chance)))
+        assert odds[0] == pytest.approx(odds[1], abs=0.02)
 
 
 def test_groups_are_judged(address):
