@@ -75,8 +75,7 @@ class PairJudge:
     async def _find_or_ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
         recorded = await self._recorded(key)
         if recorded is not None:
-            judgement = self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, cached=True)
-            return dataclasses.replace(judgement, chance=recorded.chance if judgement.verdict else None)
+            return self._read(_reply_of(recorded), match=match, key=key, forced=recorded.forced, recorded=recorded)
         return await self._ask(messages, vote, match, key)
 
     async def _ask(self, messages: Sequence[Message], vote: int, match: Match | None, key: str) -> Judgement:
@@ -93,9 +92,19 @@ class PairJudge:
         return judgement
 
     def _read(
-        self, reply: Reply, *, match: Match | None, key: str, forced: bool = False, cached: bool = False
+        self,
+        reply: Reply,
+        *,
+        match: Match | None,
+        key: str,
+        forced: bool = False,
+        recorded: Record | None = None,
     ) -> Judgement:
         parsed = verdicts.parse(reply.text, self.prompt.grammar, finished=reply.finished)
+        chance = None
+        if parsed.verdict is not None:
+            chance = recorded.chance if recorded is not None else self._chance(reply)
+        cached = recorded is not None
         return Judgement(
             verdict=parsed.verdict,
             reason=parsed.reason,
@@ -107,7 +116,7 @@ class PairJudge:
             key=key,
             cached=cached,
             forced=forced,
-            chance=None if cached or parsed.verdict is None else self._chance(reply),
+            chance=chance,
         )
 
     def _chance(self, reply: Reply) -> float | None:

@@ -11,6 +11,9 @@ Every engine of the package keeps four promises, and one written elsewhere shoul
 - `generate` and `resume` raise `EngineError` for a call that failed, and `ConfigError` for a setting that cannot work;
 - a cancelled call gives back whatever it held.
 
+One that knows the log-probabilities of its tokens gives them with the reply where `Sampling.top_logprobs` asks for
+them; one that does not leaves `Reply.logprobs` None.
+
 Three members are optional. Two matter to a ledger, which files a call under its engine:
 
 - `fingerprint: str`: equal for two engines only if they would answer the same call alike. It stands for all that
