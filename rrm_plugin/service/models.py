@@ -179,12 +179,14 @@ class ChatRequest(_Body):
     """Write on from the last message, which is the assistant's."""
 
     @model_validator(mode="after")
-    def _last_is_text(self) -> ChatRequest:
+    def _fits_together(self) -> ChatRequest:
         last = self.messages[-1]
         if self.continue_final_message and (
             len(self.messages) < 2 or last.get("role") != "assistant" or not isinstance(last.get("content"), str)
         ):
             raise ValueError("continue_final_message needs an assistant's text as the last of several messages")
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs needs logprobs: true")
         return self
 
 
