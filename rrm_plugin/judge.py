@@ -17,7 +17,7 @@ from rrm_plugin.engines.base import Engine, Reply, Sampling
 from rrm_plugin.errors import BudgetSpentError, ConfigError, EngineError, LedgerError
 from rrm_plugin.ledger import Ledger, Record, call_key
 from rrm_plugin.prompts import Guarded, JudgePrompt
-from rrm_plugin.types import Judgement, Match, Message, Reason, TokenLogprob, Usage
+from rrm_plugin.types import Judgement, Match, Message, Reason, TokenLogprob, Usage, Verdict
 from rrm_plugin.underway import UnderWay
 
 __all__ = ["PairJudge"]
@@ -103,7 +103,7 @@ class PairJudge:
         parsed = verdicts.parse(reply.text, self.prompt.grammar, finished=reply.finished)
         chance = None
         if parsed.verdict is not None:
-            chance = recorded.chance if recorded is not None else self._chance(reply)
+            chance = self._chance(reply) if recorded is None else _chance_of(recorded, parsed.verdict)
         cached = recorded is not None
         return Judgement(
             verdict=parsed.verdict,
@@ -256,6 +256,11 @@ def _usage(reply: Reply, calls: int) -> Usage:
         seconds=reply.seconds,
         cost=reply.cost,
     )
+
+
+def _chance_of(record: Record, verdict: Verdict) -> float | None:
+    """That of the record, unless the verdict is read otherwise now than it was then."""
+    return record.chance if record.verdict == verdict.value else None
 
 
 def _reply_of(record: Record) -> Reply:

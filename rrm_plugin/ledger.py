@@ -66,7 +66,7 @@ _PUT = f"""INSERT INTO judgements ({_JUDGEMENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, 
     ON CONFLICT (key) DO UPDATE SET
     ({_JUDGEMENT_COLUMNS}) = ({", ".join("excluded." + name for name in _JUDGEMENT_COLUMNS.split(", "))})
     WHERE judgements.answered = 0"""
-_GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, chance
+_GET = """SELECT text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, verdict, chance
     FROM judgements WHERE key = ? AND answered = 1"""
 _GROUP = """INSERT INTO groups
     (created, name, step, prompt, responses, reference, scores, rewards, matches, settings, error, lengths)
@@ -104,7 +104,7 @@ class _Asked:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a ledger holds of one answered judge call; the verdict is read from the text anew, its chance cannot be."""
+    """What a ledger holds of one answered judge call; the verdict is to be read from the text anew."""
 
     text: str
     finished: bool
@@ -113,7 +113,10 @@ class Record:
     completion_tokens: int
     seconds: float
     engine: str
+    verdict: str | None = None
+    """As it was read at the time."""
     chance: float | None = None
+    """Of that verdict, which cannot be read anew."""
 
 
 def call_key(engine: str, decoding: Mapping[str, Any], messages: Sequence[Mapping[str, Any]], vote: int) -> str:
@@ -145,7 +148,7 @@ class Ledger:
         row = await self._ask(lambda connection: connection.execute(_GET, (key,)).fetchone(), writes=False)
         if row is None:
             return None
-        text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, chance = row
+        text, finished, forced, prompt_tokens, completion_tokens, seconds, engine, verdict, chance = row
         return Record(
             text=text,
             finished=bool(finished),
@@ -154,6 +157,7 @@ class Ledger:
             completion_tokens=completion_tokens,
             seconds=seconds,
             engine=engine,
+            verdict=verdict,
             chance=chance,
         )
 

@@ -249,6 +249,17 @@ def test_a_record_keeps_the_chance(tmp_path):
     assert found is not None and found.chance == told
 
 
+def test_the_chance_of_a_verdict_that_is_read_otherwise_now_is_left_out(tmp_path):
+    path = tmp_path / "judge.db"
+    judge = PairJudge(engine=Torn(), prompt=PROMPT, sampling=ASKED, ledger=Ledger(path))
+    first = judged(judge)
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE judgements SET verdict = 'second'")
+    again = judged(judge)
+    assert first.chance is not None and again.cached
+    assert (again.verdict, again.chance) == (first.verdict, None)
+
+
 def test_a_recording_plays_the_chances_again(tmp_path):
     path = tmp_path / "texts.jsonl"
     recorded = group_scores(engine=RecordingEngine(Torn(), path), soft_verdicts=True)
