@@ -92,9 +92,11 @@ def test_log_probabilities_are_those_of_transformers(engine, folder):
     warm = Sampling(temperature=0.7, top_p=0.5, seed=1, max_tokens=3, top_logprobs=5)
     asked, plain = generated(engine, warm, GREEDY)
     assert plain.logprobs is None and len(asked.logprobs) == 3
-    told = dict(asked.logprobs[0].top)
-    for token, value in zip(likeliest.tolist(), values.tolist(), strict=True):
-        assert told[tokenizer.decode([token])] == pytest.approx(value, abs=1e-3)
+    told = sorted(asked.logprobs[0].top, key=lambda one: -one[1])[:5]
+    assert [share for _, share in told] == pytest.approx(values.tolist(), abs=1e-3)
+    # Of a part of a character vLLM tells the text as far as it is known, and transformers that there is none.
+    expected = [tokenizer.decode([token]) for token in likeliest.tolist()]
+    assert [text for text, _ in told if text] == [text for text in expected if text != "\ufffd"]
 
 
 def test_a_seed_repeats_a_sample(engine):
