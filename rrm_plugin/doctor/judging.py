@@ -26,6 +26,9 @@ OPENRLHF_LIMIT = 180.0
 PROBE_SECONDS = 10.0
 """For a server to answer at all."""
 
+SURE = 0.99
+"""The probability of a verdict from which on it is no more than the verdict."""
+
 PROBES = (("37+85=?", "122", "112"), ("48+27=?", "65", "75"), ("12+34=?", "46", "47"))
 RIGHT = (Verdict.FIRST, Verdict.SECOND, Verdict.FIRST)
 
@@ -89,6 +92,8 @@ def check_judge(judge: RRMJudge, group_size: int | None = None, deadline: float 
     probes = judge.run_on_loop(_asked(judge))
     decided = [probe for probe in probes if probe.judgement.verdict is not None]
     findings += [_of_answers(probes), *([_of_quality(decided)] if decided else [])]
+    if decided and judge.tournament.judge.sampling.top_logprobs:
+        findings.append(_of_chances([probe.judgement.chance for probe in decided]))
     if group_size is not None:
         findings += _of_groups(judge, group_size, [probe.judgement for probe in probes], deadline)
     return findings
@@ -149,6 +154,24 @@ def _of_quality(decided: Sequence[_Probe]) -> Finding:
             "a judge that errs on sums teaches little: is it the model, and the prompt, that you meant?",
         )
     return fine(subject, f"{right} of {total} sums judged right, in both orders")
+
+
+def _of_chances(chances: Sequence[float | None]) -> Finding:
+    subject, known = "soft verdicts", [chance for chance in chances if chance is not None]
+    if len(known) < len(chances):
+        return warned(
+            subject,
+            f"{len(chances) - len(known)} of {len(chances)} verdicts came without the probability of their tokens",
+            "such verdicts count as 1 or 0: docs/judge.md lists the engines that give log-probabilities",
+        )
+    least = min(max(chance, 1 - chance) for chance in known)
+    if least > SURE:
+        return warned(
+            subject,
+            f"the judge gives each of {len(known)} verdicts a probability above {SURE:.0%}",
+            "soft verdicts will say what verdicts say, as with judges that think: leave soft_verdicts out",
+        )
+    return fine(subject, f"{len(known)} verdicts with probabilities from {least:.2f}")
 
 
 def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement], deadline: float | None) -> list[Finding]:

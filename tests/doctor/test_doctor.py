@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import math
 import time
 
 import pytest
@@ -13,9 +14,9 @@ from click.testing import CliRunner
 from rrm_plugin import RRMJudge
 from rrm_plugin.cli import main
 from rrm_plugin.doctor import Status, check_flags, check_installation, check_judge, check_settings, installation
-from rrm_plugin.engines import ScriptedEngine
+from rrm_plugin.engines import Reply, ScriptedEngine
 from rrm_plugin.errors import ConfigError, EngineError
-from rrm_plugin.types import Reason
+from rrm_plugin.types import Reason, TokenLogprob
 from tests.engines.local_servers import dead_url
 from tests.house.source import ROOT
 from tests.service.services import Model
@@ -283,6 +284,27 @@ def test_verl_trainers_that_do_not_wait_have_more_in_flight(tmp_path):
 def test_two_looks_cost_twice_the_calls():
     with RRMJudge(engine=ScriptedEngine(right_answer), first_tokens=100) as judge:
         assert "96 judge calls" in check_judge(judge, group_size=8)[-1].told
+
+
+@pytest.mark.parametrize(
+    ("chance", "told"),
+    [(None, "6 of 6 verdicts came without"), (0.999, "above 99%"), (0.8, "6 verdicts with probabilities from 0.80")],
+)
+def test_soft_verdicts_of_a_judge_that_gives_none_or_is_always_sure(chance, told):
+    def answer(messages):
+        text = right_answer(messages)
+        if chance is None:
+            return text
+        said = text[-2]
+        top = ((said, math.log(chance)), ({"1": "2", "2": "1"}[said], math.log(1 - chance)))
+        tokens = (TokenLogprob(text=text[:-2], logprob=0.0), TokenLogprob(text=said, logprob=-0.1, top=top))
+        tokens += (TokenLogprob(text="}", logprob=0.0),)
+        return Reply(text=text, finished=True, prompt_tokens=1, completion_tokens=3, seconds=0.1, logprobs=tokens)
+
+    with RRMJudge(engine=ScriptedEngine(answer), soft_verdicts=True) as judge:
+        (found,) = [one for one in check_judge(judge) if one.subject == "soft verdicts"]
+    assert told in found.told
+    assert found.status is (Status.OK if chance == 0.8 else Status.WARNING)
 
 
 def test_a_judge_too_slow_for_the_deadline():
