@@ -284,7 +284,7 @@ class _Worker:
             completion_tokens=len(completion.token_ids),
             seconds=time.perf_counter() - job.started,
             engine=self._name,
-            logprobs=_logprobs(completion),
+            logprobs=_logprobs(completion) if job.sampling.top_logprobs else None,
         )
 
     def _drop_abandoned(self, engine: Any) -> None:
@@ -299,13 +299,17 @@ def _logprobs(completion: Any) -> tuple[TokenLogprob, ...] | None:
     """Those of the tokens drawn, and of the likeliest, before temperature and top_p."""
     if completion.logprobs is None:
         return None
+    places = [
+        (found.get(token), found) for token, found in zip(completion.token_ids, completion.logprobs, strict=False)
+    ]
     return tuple(
         TokenLogprob(
-            text=found[token].decoded_token or "",
-            logprob=found[token].logprob,
+            text=drawn.decoded_token or "",
+            logprob=drawn.logprob,
             top=tuple((one.decoded_token or "", one.logprob) for one in found.values()),
         )
-        for token, found in zip(completion.token_ids, completion.logprobs, strict=True)
+        for drawn, found in places
+        if drawn is not None
     )
 
 
