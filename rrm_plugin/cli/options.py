@@ -112,7 +112,10 @@ def judge_settings(options: Mapping[str, Any]) -> dict[str, Any]:
             note(f"{path}: {', '.join(noted)} left out, which --engine {given['engine']} does not take")
     settings = filed | given
     if "engine" not in settings and "model" not in settings:
-        raise click.UsageError("which judge? Give --engine URL, or --model NAME to load one here, or --config FILE")
+        raise click.UsageError(
+            "which judge? Give --engine URL, or --model NAME to load one here, or --config FILE, which may stand in "
+            "RRM_CONFIG"
+        )
     return settings
 
 

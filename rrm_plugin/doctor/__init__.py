@@ -11,8 +11,18 @@ or changes something; nothing is installed, started or written but the judge's l
 from __future__ import annotations
 
 from rrm_plugin.doctor.findings import Finding, Status
-from rrm_plugin.doctor.flags import check_flags
+from rrm_plugin.doctor.flags import check_flags, environment_of, group_size_of
 from rrm_plugin.doctor.installation import check_installation
-from rrm_plugin.doctor.judging import check_judge, check_settings
+from rrm_plugin.doctor.judging import check_group, check_judge, check_settings
 
-__all__ = ["Finding", "Status", "check_flags", "check_installation", "check_judge", "check_settings"]
+__all__ = [
+    "Finding",
+    "Status",
+    "check_flags",
+    "check_group",
+    "check_installation",
+    "check_judge",
+    "check_settings",
+    "environment_of",
+    "group_size_of",
+]

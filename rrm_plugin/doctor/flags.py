@@ -6,6 +6,7 @@ does not hold is the trainer's default, as far as it is known here, and otherwis
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from rrm_plugin.adapters.verl.settings import batches_ahead, workers_needed
 from rrm_plugin.doctor.findings import Finding, failed, fine, warned
 from rrm_plugin.errors import ConfigError
 
-__all__ = ["check_flags"]
+__all__ = ["check_flags", "environment_of", "group_size_of"]
 
 
 _KEYS = {
@@ -33,55 +34,123 @@ _KEYS = {
 """Settings of which a file of each host holds at least one."""
 
 
-def check_flags(host: str, path: str) -> list[Finding]:
+def check_flags(host: str, path: str, processes: int | None = None) -> list[Finding]:
     """Findings on the trainer's configuration in a file.
 
     Args:
         host: trl, openrlhf or verl.
         path: TRL's or verl's YAML, or the script that starts OpenRLHF.
+        processes: of TRL's trainer, which no file says; None where it is not known.
 
     Raises:
         ConfigError: there is no such file.
     """
+    text = _text_of(path)
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read {path}: {error}") from error
-    read = _flags_of if host == "openrlhf" else _settings_of
-    try:
-        found = read(text)
+        found = _read(host, text)
         if not _KEYS[host] & found.keys():
             return [
                 failed("the flags", f"{path} holds no setting of {host} that is known here", "is it the right file?")
             ]
-        return {"openrlhf": _openrlhf, "trl": _trl, "verl": _verl}[host](found)
+        if host == "trl":
+            return _trl(found, processes)
+        return _openrlhf(found) if host == "openrlhf" else _verl(found)
     except (TypeError, ValueError, yaml.YAMLError) as error:
         return [failed("the flags", f"{path} cannot be read: {error}", "correct it, or check the values by hand")]
 
 
-def _trl(settings: Mapping[str, Any]) -> list[Finding]:
-    size = _whole(settings.get("num_generations", 8), "num_generations")
+def group_size_of(host: str, path: str) -> int | None:
+    """Responses to a prompt, as the trainer's configuration has it; None where it cannot be read.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    text = _text_of(path)
+    try:
+        found = _read(host, text)
+        return _size_of(host, found) if _KEYS[host] & found.keys() else None
+    except (TypeError, ValueError, yaml.YAMLError):
+        return None
+
+
+def environment_of(path: str) -> dict[str, str]:
+    """What the `env` of a file of TRL sets, and TRL before it starts; nothing where that cannot be read.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    text = _text_of(path)
+    try:
+        found = _settings_of(text).get("env")
+    except (ValueError, yaml.YAMLError):
+        return {}
+    return {str(name): str(value) for name, value in found.items()} if isinstance(found, dict) else {}
+
+
+def _text_of(path: str) -> str:
+    try:
+        return Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+
+
+def _read(host: str, text: str) -> Mapping[str, Any]:
+    return _flags_of(text) if host == "openrlhf" else _settings_of(text)
+
+
+def _size_of(host: str, found: Mapping[str, Any]) -> int:
+    if host == "openrlhf":
+        return _number(found, "--rollout.n_samples_per_prompt", 1)
+    if host == "trl":
+        return _whole(found.get("num_generations", 8), "num_generations")
+    return _whole(_lookup(found)("actor_rollout_ref.rollout.n", 1), "actor_rollout_ref.rollout.n")
+
+
+def _trl(settings: Mapping[str, Any], processes: int | None) -> list[Finding]:
+    size = _size_of("trl", settings)
     findings = [_of_size(size, "num_generations")]
-    return findings if size < 2 else [*findings, *_of_ranks(settings, size), *_of_scale(settings)]
+    return findings if size < 2 else [*findings, *_of_batch(settings, size, processes), *_of_scale(settings)]
 
 
-def _of_ranks(settings: Mapping[str, Any], size: int) -> list[Finding]:
-    if settings.get("generation_batch_size"):
-        # How many rows a rank holds then depends on the number of processes, which no file says.
-        return []
+def _of_batch(settings: Mapping[str, Any], size: int, processes: int | None) -> list[Finding]:
+    """TRL generates a batch at a time, which has to hold whole groups; a rank's part of it better does too."""
+    passed = _whole(settings.get("per_device_train_batch_size", 8), "per_device_train_batch_size")
+    whole = settings.get("generation_batch_size")
+    if whole:
+        return _of_whole_batch(_whole(whole, "generation_batch_size"), passed, size, processes)
     steps = settings.get("steps_per_generation") or settings.get("gradient_accumulation_steps", 1)
-    rows = _whole(settings.get("per_device_train_batch_size", 8), "per_device_train_batch_size") * _whole(
-        steps, "steps_per_generation"
-    )
+    rows = passed * _whole(steps, "steps_per_generation")
+    if processes is not None and rows * processes % size:
+        return [_refused(f"{rows} rows on each of {processes} processes", rows * processes, size)]
+    return [_of_rank(rows, size, processes)]
+
+
+def _of_whole_batch(batch: int, passed: int, size: int, processes: int | None) -> list[Finding]:
+    if batch % size:
+        return [_refused("generation_batch_size", batch, size)]
+    if processes is None:
+        return [fine("the batch", f"{batch} rows: {batch // size} whole groups of {size}")]
+    if batch % (passed * processes):
+        told = f"generation_batch_size {batch} is no multiple of {passed} rows on each of {processes} processes"
+        return [failed("the batch", f"{told}, so that TRL refuses it", "change it, or per_device_train_batch_size")]
+    return [_of_rank(batch // processes, size, processes)]
+
+
+def _refused(of: str, batch: int, size: int) -> Finding:
+    told = f"{of}: {batch} rows, no multiple of {size}, so that TRL refuses the batch"
+    return failed("the batch", told, "make it a multiple of num_generations")
+
+
+def _of_rank(rows: int, size: int, processes: int | None) -> Finding:
     if rows % size == 0:
-        return [fine("groups on ranks", f"a rank holds {rows} rows: {rows // size} whole groups of {size}")]
-    return [
-        warned(
-            "groups on ranks",
-            f"a rank holds {rows} rows, no multiple of {size}: the judge gathers the groups that straddle ranks",
-            "make per_device_train_batch_size * steps_per_generation a multiple of num_generations",
-        )
-    ]
+        return fine("groups on ranks", f"a rank holds {rows} rows: {rows // size} whole groups of {size}")
+    told = f"a rank holds {rows} rows, no multiple of {size}: the judge gathers the groups that straddle ranks"
+    if processes is None:
+        needed = size // math.gcd(rows, size)
+        told += f"; TRL refuses this unless the number of processes, which --processes tells, is a multiple of {needed}"
+    return warned(
+        "groups on ranks", told, "make per_device_train_batch_size * steps_per_generation a multiple of num_generations"
+    )
 
 
 def _of_scale(settings: Mapping[str, Any]) -> list[Finding]:
@@ -97,7 +166,7 @@ def _of_scale(settings: Mapping[str, Any]) -> list[Finding]:
 
 
 def _openrlhf(flags: Mapping[str, list[str]]) -> list[Finding]:
-    size = _number(flags, "--rollout.n_samples_per_prompt", 1)
+    size = _size_of("openrlhf", flags)
     findings = [_of_size(size, "--rollout.n_samples_per_prompt")]
     addresses = [one for one in _first(flags, "--reward.remote_url", "").split(",") if one]
     if "--train.agent_func_path" in flags:
@@ -159,7 +228,7 @@ def _verl(settings: Mapping[str, Any]) -> list[Finding]:
     custom = str(value("reward.custom_reward_function.path", ""))
     if manager == "naive" and "rrm_plugin.adapters.verl" in custom:
         return [fine("the reward", "compute_score of rrm-plugin: right for training a judge")]
-    size = _whole(value("actor_rollout_ref.rollout.n", 1), "actor_rollout_ref.rollout.n")
+    size = _size_of("verl", settings)
     findings = [_of_size(size, "actor_rollout_ref.rollout.n")]
     if manager in ("rrm", "RRMRewardManager"):
         findings.append(fine("the reward manager", str(manager)))

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
-from rrm_plugin.doctor.findings import Finding, failed, fine, warned
+from rrm_plugin.doctor.findings import Finding, Status, failed, fine, warned
 from rrm_plugin.errors import RRMError
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.training.reward import REWARD_VARIABLE, RewardRule
 from rrm_plugin.types import Judgement, Reason, Verdict
 
-__all__ = ["OPENRLHF_LIMIT", "check_judge", "check_settings"]
+__all__ = ["OPENRLHF_LIMIT", "check_group", "check_judge", "check_settings"]
 
 OPENRLHF_LIMIT = 180.0
 """Seconds after which OpenRLHF's HTTP client gives up."""
@@ -174,16 +174,27 @@ def _of_chances(chances: Sequence[float | None]) -> Finding:
     return fine(subject, f"{len(known)} verdicts with probabilities from {least:.2f}")
 
 
-def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement], deadline: float | None) -> list[Finding]:
+def check_group(judge: RRMJudge, size: int, longest: float | None = None) -> Finding:
+    """What a group of so many responses takes; not one call of the judge.
+
+    Args:
+        longest: seconds of the longest call that was made, where any was.
+    """
     tournament = judge.tournament
     if size < 2 and not tournament.schedule.needs_reference:
-        return [failed("the group", "one response has nothing to be compared with", "raise the responses per prompt")]
+        return failed("the group", "one response has nothing to be compared with", "raise the responses per prompt")
     players = size + tournament.schedule.needs_reference
     looks = 1 if tournament.first_tokens is None else 2
     calls = tournament.schedule.calls(players, tournament.orders) * tournament.votes * looks
+    took = "" if longest is None else f"; the longest of the calls above took {longest:.1f} s"
+    return fine("the group", f"{size} responses take up to {calls} judge calls by {tournament.schedule.name}{took}")
+
+
+def _of_groups(judge: RRMJudge, size: int, judgements: Sequence[Judgement], deadline: float | None) -> list[Finding]:
     longest = max((judgement.usage.seconds for judgement in judgements), default=0.0)
-    told = f"{size} responses take up to {calls} judge calls; the longest of the calls above took {longest:.1f} s"
-    findings = [fine("the group", told)]
+    findings = [check_group(judge, size, longest)]
+    if findings[0].status is Status.FAILED:
+        return findings
     if deadline is not None and longest > deadline:
         findings.append(
             warned(

@@ -6,6 +6,7 @@ import asyncio
 import importlib.metadata
 import json
 import math
+import os
 import time
 
 import pytest
@@ -266,6 +267,25 @@ def test_trl_without_rows_on_ranks(text, tmp_path):
     assert "groups on ranks" not in statuses(flags(tmp_path, "trl", text))
 
 
+@pytest.mark.parametrize(
+    ("text", "processes", "subject", "status", "told"),
+    [
+        ("gradient_accumulation_steps: 4", 4, "the batch", Status.FAILED, "128 rows, no multiple of 6"),
+        ("gradient_accumulation_steps: 4", 3, "groups on ranks", Status.WARNING, "straddle"),
+        ("gradient_accumulation_steps: 4", None, "groups on ranks", Status.WARNING, "is a multiple of 3"),
+        ("gradient_accumulation_steps: 3", 5, "groups on ranks", Status.OK, "4 whole groups"),
+        ("generation_batch_size: 64", None, "the batch", Status.FAILED, "64 rows, no multiple of 6"),
+        ("generation_batch_size: 48", None, "the batch", Status.OK, "8 whole groups"),
+        ("generation_batch_size: 48", 4, "the batch", Status.FAILED, "no multiple of 8 rows on each of 4 processes"),
+        ("generation_batch_size: 96", 2, "groups on ranks", Status.OK, "48 rows"),
+    ],
+)
+def test_batches_that_trl_refuses(text, processes, subject, status, told, tmp_path):
+    (tmp_path / "file").write_text(f"num_generations: 6\nper_device_train_batch_size: 8\n{text}\n")
+    finding = check_flags("trl", str(tmp_path / "file"), processes)[1]
+    assert (finding.subject, finding.status) == (subject, status) and told in finding.told
+
+
 def test_flags_in_an_array_of_bash(tmp_path):
     findings = flags(tmp_path, "openrlhf", "ARGS=(--rollout.n_samples_per_prompt 8 --train.agent_func_path a.py)")
     assert statuses(findings)["the size of a group"] is Status.OK
@@ -369,3 +389,48 @@ def test_flags_need_a_host():
 def test_a_judge_that_cannot_be_made_is_a_finding():
     done = CliRunner().invoke(main, ["doctor", "--engine", "scripted:nobody"])
     assert done.exit_code == 1 and "scripted:nobody" in done.output
+
+
+RECIPE = ["doctor", "--host", "trl", "--flags", str(ROOT / "integrations/trl/grpo_rrm.yaml")]
+
+
+def test_the_env_block_of_trls_file_names_the_judge_and_its_groups_the_cost(tmp_path, monkeypatch):
+    versions(monkeypatch, trl="1.16.0", **{"rrm-plugin": "0"})
+    monkeypatch.delenv("RRM_CONFIG", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "judge.yaml").write_text("engine: scripted:first\norders: balanced\n")
+    (tmp_path / "own.yaml").write_text("engine: scripted:longer\n")
+    (tmp_path / "grpo.yaml").write_text("num_generations: 8\nenv:\n  RRM_CONFIG: judge.yaml\n")
+    words = ["doctor", "--host", "trl", "--flags", "grpo.yaml"]
+    found = CliRunner().invoke(main, words).output
+    assert "judge.yaml describes a judge" in found and "8 responses take up to 24 judge calls" in found
+    found = CliRunner().invoke(main, [*words, "--config", "own.yaml", "--offline"]).output
+    assert "own.yaml describes a judge" in found and "8 responses take up to 48 judge calls" in found
+    assert "RRM_CONFIG" not in os.environ
+
+
+def test_without_a_call_the_group_is_looked_at_too(monkeypatch):
+    versions(monkeypatch, trl="1.16.0", **{"rrm-plugin": "0"})
+    monkeypatch.delenv("RRM_CONFIG", raising=False)
+    alone = CliRunner().invoke(main, ["doctor", "--group-size", "1", "--offline"])
+    assert alone.exit_code == 1 and "nothing to be compared with" in alone.output
+    found = CliRunner().invoke(main, ["doctor", "--group-size", "8", "--offline", "--schedule", "circulant:1"])
+    assert found.exit_code == 0 and "up to 16 judge calls by circulant:1" in found.output
+    wrong = CliRunner().invoke(main, ["doctor", "--group-size", "8", "--offline", "--schedule", "cirulant:1"])
+    assert wrong.exit_code == 1 and "cirulant" in wrong.output
+
+
+def test_the_recipe_is_checked_as_its_page_says(monkeypatch):
+    versions(monkeypatch, trl="1.16.0", **{"rrm-plugin": "0"})
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(main, [*RECIPE, "--processes", "4", "--offline"])
+    assert done.exit_code == 0 and "judge.yaml describes a judge" in done.output and "24 judge calls" in done.output
+
+
+def test_processes_are_those_of_trl():
+    assert CliRunner().invoke(main, ["doctor", "--offline", "--processes", "2"]).exit_code == 2
+
+
+def test_who_names_no_judge_is_told_of_the_variable(monkeypatch):
+    monkeypatch.delenv("RRM_CONFIG", raising=False)
+    assert "RRM_CONFIG" in CliRunner().invoke(main, ["doctor"]).output
