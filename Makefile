@@ -13,6 +13,8 @@ SHELL := /bin/bash
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+# A second -q would leave the counts out.
+PYTEST = -m pytest $(if $(filter -q,$(ARGS)),,-q) -rsfE
 PINS := constraints/test.txt
 EXTRAS := trl,transformers,service,view,docs,dev
 TORCH_PIN := $(shell sed -n 's/^torch==//p' $(PINS))
@@ -44,10 +46,10 @@ experiment: $(READY)  ## the same on three seeds, as docs/experiment.md reports 
 	@$(RUN) -m examples.experiment $(ARGS)
 
 test: $(READY)  ## all tests, offline and on the CPU
-	@$(RUN) -m pytest -q -rsfE $(ARGS)
+	@$(RUN) $(PYTEST) $(ARGS)
 
 test-view: $(READY)  ## the tests of rrm view alone, which open it in Chromium: apt-get install chromium chromium-driver
-	@$(RUN) -m pytest -q -rsfE tests/viewer $(ARGS)
+	@$(RUN) $(PYTEST) tests/viewer $(ARGS)
 
 test-hosts: $(HOSTS:%=test-%)  ## tests against OpenRLHF, verl, vLLM and Ray, each in an environment of its own
 
@@ -105,7 +107,7 @@ $(READY):
 # Their own packages would pull CUDA builds: they are installed alone, on the requirements in the file of versions.
 define host
 test-$(1): $(call host_ready,$(1))
-	@.venv-$(1)/bin/python -m pytest -q -rsfE tests/contract/with_$(1) $$(ARGS)
+	@.venv-$(1)/bin/python $$(PYTEST) tests/contract/with_$(1) $$(ARGS)
 
 $(call host_ready,$(1)):
 	@$$(call environment,.venv-$(1),constraints/$(1).txt)

@@ -3,7 +3,7 @@
 `RRM_CONFIG` names a YAML, JSON or TOML file whose keys are the arguments of `RRMJudge`:
 
     model: Reward-Reasoning/RRM-7B
-    engine: http://localhost:8000/v1
+    engine: http://localhost:8001/v1
     schedule: circulant:3
     ledger: runs/judge.db
 

@@ -54,7 +54,10 @@ class MissingExtraError(ConfigError):
         self.extra = extra
 
     def __str__(self) -> str:
-        return f"{self.feature} needs libraries that are not installed: pip install 'rrm-plugin[{self.extra}]'"
+        return (
+            f"{self.feature} needs libraries that are not installed: pip install 'rrm-plugin[{self.extra}]' "
+            f"(in a checkout: pip install '.[{self.extra}]')"
+        )
 
 
 class GroupError(RRMError, ValueError):

@@ -238,7 +238,7 @@ def command_line() -> str:
         "# Command line\n",
         "```bash",
         'rrm compare "Why is the sky blue?" "It reflects the sea." "Air scatters blue light." --engine scripted:longer',
-        "rrm rank groups.jsonl --output scores.jsonl --engine http://localhost:8000/v1 --ledger judge.db",
+        "rrm rank groups.jsonl --output scores.jsonl --engine http://localhost:8001/v1 --ledger judge.db",
         "```\n",
         "This page is written by `docs/scripts/generate.py`. [data-format.md](data-format.md) describes the files.\n",
     ]

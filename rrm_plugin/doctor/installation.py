@@ -39,7 +39,8 @@ def _of_version(host: str) -> Finding:
     oldest, newest = HOSTS[host]
     found = _version(host)
     if found is None:
-        return failed(host, "not installed", f"pip install 'rrm-plugin[{host}]', in the trainer's environment")
+        advice = f"in the trainer's environment: pip install 'rrm-plugin[{host}]' (in a checkout: '.[{host}]')"
+        return failed(host, "not installed", advice)
     if _numbers(found) < _numbers(oldest):
         return failed(host, f"version {found}", f"install {host} {oldest} or later: older ones call rewards otherwise")
     if _numbers(found)[:2] > _numbers(newest):

@@ -1,7 +1,7 @@
 """Engines: text in, text out. `engine(...)` makes one of what a user wrote in `RRMJudge(engine=...)`.
 
-    engine("http://localhost:8000/v1", model="RRM-7B")    OpenAI-compatible server: vLLM, SGLang, llama.cpp, providers
-    engine("http://a:8000/v1,http://b:8000/v1")           several of them, with failover
+    engine("http://localhost:8001/v1", model="RRM-7B")    OpenAI-compatible server: vLLM, SGLang, llama.cpp, providers
+    engine("http://a:8001/v1,http://b:8001/v1")           several of them, with failover
     engine("rrm://localhost:8100")                        a judge service, see `rrm serve`
     engine("transformers", model="RRM-7B")                in this process, with transformers
     engine("vllm", model="RRM-7B")                        in this process, with vLLM
@@ -57,7 +57,7 @@ _MODULES = {
 }
 _IN_PROCESS = {"transformers": "TransformersEngine", "vllm": "VllmEngine"}
 _KNOWN = (
-    "a server's URL such as 'http://localhost:8000/v1' (or several, as a list or separated by commas), a judge service "
+    "a server's URL such as 'http://localhost:8001/v1' (or several, as a list or separated by commas), a judge service "
     "'rrm://localhost:8100', 'transformers', 'vllm', 'replay:FILE', 'scripted:longer', 'scripted:first', "
     "'scripted:second', 'scripted:random', or an Engine"
 )

@@ -88,7 +88,7 @@ class HttpEngine:
     ) -> None:
         texts = [part for part in urls.split(",") if part.strip()] if isinstance(urls, str) else list(urls)
         if not texts:
-            raise ConfigError("engine= names no server; write it like http://localhost:8000/v1")
+            raise ConfigError("engine= names no server; write it like http://localhost:8001/v1")
         self.special_tokens = tuple(special_tokens)
         self._urls = tuple(dict.fromkeys(base_url(text) for text in texts))
         self._model = model

@@ -35,7 +35,7 @@ def base_url(text: str) -> URL:
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"engine={text!r} is not a URL: {error}") from None
     if url.scheme not in ("http", "https") or not host:
-        raise ConfigError(f"engine={text!r} is not a server's address; write it like http://localhost:8000/v1")
+        raise ConfigError(f"engine={text!r} is not a server's address; write it like http://localhost:8001/v1")
     if url.user or url.password:
         raise ConfigError("engine= holds a user or password; give credentials with api_key= or headers=")
     path = url.path.rstrip("/").removesuffix("/chat/completions").rstrip("/")

@@ -107,7 +107,8 @@ METRICS = (
     ),
     Metric(
         name="spread",
-        meaning="mean over groups of the standard deviation of the scores; 0 teaches nothing",
+        meaning="mean over groups of the standard deviation of the scores, that of a population: it divides by n, "
+        "TRL's `reward_std` by n - 1; 0 teaches nothing",
         bad="falling towards 0: responses are alike, or the judge calls them so",
         do="look at identical; the policy's temperature",
         outcome="spread",
