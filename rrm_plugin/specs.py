@@ -6,6 +6,7 @@ read; one reader gives all of them the same grammar and the same messages. It le
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -46,7 +47,9 @@ def resolve(setting: str, spec: str, table: Mapping[str, Entry[T]]) -> T:
     entry = table.get(name)
     if entry is None:
         known = ", ".join(sorted(item.usage for item in table.values()))
-        raise ConfigError(f"{setting}={spec!r} is not known; write one of: {known}")
+        close = difflib.get_close_matches(name.replace("-", "_"), table, n=1, cutoff=0.75)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(f"{setting}={spec!r} is not known; write one of: {known}{meant}")
     settings: dict[str, Any] = {}
     for argument in arguments:
         keyword = argument if argument in entry.flags else entry.argument

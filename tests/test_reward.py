@@ -133,6 +133,7 @@ def test_unscored_rows_are_none_and_said(caplog):
         rewards = judge([PROMPT] * 4, ["fine", "good", "bad", "worse"])
     assert rewards == [0.0, 0.0, None, None]
     assert "2 of 4 responses are unscored" in caplog.text and "no_verdict" in caplog.text
+    assert "choose the preset that it was trained with" in caplog.text
 
 
 def test_shaping_is_applied_to_rewards_and_not_to_scores():

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rrm_plugin import RRMJudge
 from rrm_plugin.errors import ConfigError
 from rrm_plugin.specs import Entry, number, resolve
 
@@ -54,3 +55,13 @@ def test_numbers_are_written_short() -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_numbers_are_read_back_exactly(value: float) -> None:
     assert float(number(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "meant"),
+    [("schedule", "roundrobin", "round_robin"), ("schedule", "cirulant:3", "circulant"),
+     ("reducer", "bradley-terry", "bradley_terry")],
+)  # fmt: skip
+def test_a_misspelt_name_is_told_the_one_that_is_near(setting, value, meant):
+    with pytest.raises(ConfigError, match=f"did you mean '{meant}'"):
+        RRMJudge(engine="scripted:longer", **{setting: value})

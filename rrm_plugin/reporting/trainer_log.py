@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rrm_plugin.rows import ScoredRows
-from rrm_plugin.types import Scores
+from rrm_plugin.types import Reason, Scores
 
 __all__ = ["report", "warn_of_unscored"]
 
@@ -43,6 +43,8 @@ def warn_of_unscored(name: str, scored: Sequence[Scores]) -> None:
         failures.update(scores.failures)
     reasons = ", ".join(f"{reason} {count}" for reason, count in failures.most_common()) or "none"
     errors = "".join(f"; {error}" for error in sorted({scores.error for scores in scored if scores.error}))
+    if failures.keys() & {Reason.NO_VERDICT, Reason.INVALID}:
+        errors += "; the judge does not answer in the form of `prompt`: choose the preset that it was trained with"
     logger.warning(
         "%s: %d of %d responses are unscored (judge calls without a verdict: %s)%s",
         name,
