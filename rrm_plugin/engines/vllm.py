@@ -30,7 +30,7 @@ from rrm_plugin.engines.loading import Checkpoint, control_tokens, model_label, 
 from rrm_plugin.engines.orphans import Reaper, reap
 from rrm_plugin.engines.templates import ChatTemplate
 from rrm_plugin.errors import ConfigError, EngineError, MissingExtraError, RRMError
-from rrm_plugin.types import Message, TokenLogprob
+from rrm_plugin.types import Message, Reason, TokenLogprob
 
 __all__ = ["VllmEngine"]
 
@@ -250,7 +250,7 @@ class _Worker:
                 self._admit(engine, tokenizer, context, job)
             _settle_all(
                 [
-                    (job, self._reply(output, job))
+                    (job, self._read(output, job))
                     for output in engine.step()
                     if output.finished and (job := self._running.pop(output.request_id, None)) is not None
                 ]
@@ -272,6 +272,14 @@ class _Worker:
         else:
             job.prefix = rendered.prefix
             self._running[number] = job
+
+    def _read(self, output: Any, job: _Job) -> Reply | EngineError:
+        """What came of a call: one that vLLM answers in a way not known here fails alone, and hangs nobody."""
+        try:
+            return self._reply(output, job)
+        except Exception as error:
+            said = f"vLLM's reply could not be read: {type(error).__name__}: {error}"
+            return EngineError(said, Reason.BAD_REPLY)
 
     def _reply(self, output: Any, job: _Job) -> Reply | EngineError:
         completion = output.outputs[0]

@@ -77,6 +77,8 @@ def output(number, prompt, params, length):
     completion = types.SimpleNamespace(text=f"reply {length}", token_ids=[1] * length, finish_reason="length")
     if params.max_tokens == 1:
         completion.finish_reason = "stop"
+    if params.max_tokens == 11:
+        del completion.token_ids
     if params.max_tokens == 2:
         completion.finish_reason = "abort"
     return types.SimpleNamespace(
@@ -215,6 +217,13 @@ def test_a_reply_that_vllm_gave_up_is_an_error(vllm, folder):
     (error,) = run(VllmEngine(str(folder)), (WHY, Sampling(max_tokens=2)))
     assert isinstance(error, EngineError)
     assert error.retryable
+
+
+def test_a_reply_that_cannot_be_read_fails_alone(vllm, folder):
+    error, reply = run(VllmEngine(str(folder)), (WHY, Sampling(max_tokens=11)), (WHY, Sampling(max_tokens=6)))
+    assert isinstance(error, EngineError)
+    assert error.reason is Reason.BAD_REPLY
+    assert reply.text == "reply 6"
 
 
 def test_a_refused_request_fails_alone(vllm, folder):
