@@ -54,6 +54,9 @@ logger = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 
+_OF_TRAINER = frozenset({"completion_ids", "log_extra", "log_metric", "trainer_state"})
+"""What TRL passes to a reward besides the columns of its dataset."""
+
 TOP_LOGPROBS = 20
 """Tokens at each place, among which the other verdict should be: as many as OpenAI's interface and vLLM allow."""
 
@@ -411,9 +414,10 @@ class RRMJudge:
         lengths = [len(one) for one in ids] if ids else [self.tournament.length(one) for one in completions]
         references = columns.get(self.reference_column)
         if self.tournament.schedule.needs_reference and references is None:
+            others = ", ".join(sorted(columns.keys() - _OF_TRAINER)) or "none"
             raise GroupError(
                 f"schedule={self.tournament.schedule.name!r} compares with a given answer: the dataset needs a column "
-                f"{self.reference_column!r}, or the judge another reference_column; there are {sorted(columns)}"
+                f"{self.reference_column!r}, or the judge another reference_column; other columns of it: {others}"
             )
         return Rows(
             prompts=prompts,

@@ -155,6 +155,8 @@ def group_size(rows: Rows, configured: int | None, trainer: TrainerView) -> int:
         return size
     runs = {len(list(run)) for _, run in itertools.groupby(rows.prompts, key=repr)}
     if len(runs) != 1 or (runs == {1} and len(rows) > 1):
+        if len(set(map(repr, rows.prompts))) == len(rows):
+            raise GroupError("each prompt has one completion, and a judge compares the completions of one prompt")
         raise GroupError(
             f"the size of a group is unknown, and prompts repeat {sorted(runs)} times in a row: "
             "give the judge num_generations"

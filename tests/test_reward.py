@@ -170,8 +170,10 @@ def test_rewards_of_ones_own_shaping_that_are_no_numbers_are_none():
 def test_the_reference_column_is_used_and_its_absence_named():
     with RRMJudge(engine="scripted:longer", schedule="reference", reducer="win_rate", num_generations=1) as judge:
         assert judge([PROMPT] * 2, [SHORT, LONG], reference=["middle of it"] * 2) == [-1.0, 1.0]
-        with pytest.raises(GroupError, match="'reference'"):
-            judge([PROMPT] * 2, [SHORT, LONG])
+        with pytest.raises(GroupError, match=r"'reference'.*other columns of it: none"):
+            judge([PROMPT] * 2, [SHORT, LONG], trainer_state=None, completion_ids=[[1], [2]])
+        with pytest.raises(GroupError, match="other columns of it: answer, level"):
+            judge([PROMPT] * 2, [SHORT, LONG], level=[1, 2], answer=["a", "b"], trainer_state=None)
 
 
 def _down(messages):

@@ -194,6 +194,11 @@ def test_an_ambiguous_size_is_an_error(prompts):
         group_size(rows(prompts), None, UNKNOWN)
 
 
+def test_prompts_with_one_completion_each_are_told_apart_from_an_ambiguous_size():
+    with pytest.raises(GroupError, match="each prompt has one completion"):
+        group_size(rows(["a", "b"]), None, UNKNOWN)
+
+
 def test_the_trainer_is_seen_through_its_bound_method():
     class Model:
         training = True
