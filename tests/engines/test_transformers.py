@@ -374,8 +374,12 @@ def test_log_probabilities_are_those_of_the_model(judge, folder):
         return await asyncio.gather(*(judge.generate(PROMPTS[0], each) for each in (wanted, plain, wanted)))
 
     asked, plain, again = asyncio.run(run())
-    assert asked.text == plain.text and plain.logprobs is None and asked.logprobs == again.logprobs
+    assert asked.text == plain.text == again.text and plain.logprobs is None
     assert asked.logprobs is not None and len(asked.logprobs) == 6
+    # The second may come in a batch of another size, where sums are rounded otherwise.
+    assert [token.logprob for token in again.logprobs or ()] == pytest.approx(
+        [token.logprob for token in asked.logprobs], abs=1e-4
+    )
     prompt = tokenizer.apply_chat_template(PROMPTS[0], tokenize=False, add_generation_prompt=True)
     ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
     for token in asked.logprobs:
