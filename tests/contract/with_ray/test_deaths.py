@@ -43,8 +43,9 @@ def test_a_node_that_dies_loses_nothing_and_doubles_nothing(tmp_path, cluster, s
     assert f"{files} of {files * (GROUPS + 1)} rows could not be scored" in said and status == 1
     assert "a replica died, and another one takes its place" in said
     assert len(server.asked) == files * CALLS_OF_A_FILE
-    # What was under way on the node that died: the calls of the moment, and without a ledger those of its parts.
-    assert server.again <= (8 if ledger else PARTS_AT_A_TIME * CALLS_OF_A_FILE)
+    # What was under way on the node that died: the calls of the moment, those whose record was on its way to the
+    # ledger, and without a ledger those of its parts.
+    assert server.again <= (24 if ledger else PARTS_AT_A_TIME * CALLS_OF_A_FILE)
 
 
 def test_a_driver_that_is_killed_is_gone_on_with(tmp_path, cluster, server):
