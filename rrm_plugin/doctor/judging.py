@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from rrm_plugin.config import CONFIG_VARIABLE, read_judge_settings
 from rrm_plugin.doctor.findings import Finding, Status, failed, fine, warned
 from rrm_plugin.errors import RRMError
+from rrm_plugin.reporting.trainer_log import OTHER_PRESET
 from rrm_plugin.reward import RRMJudge
 from rrm_plugin.training.reward import REWARD_VARIABLE, RewardRule
 from rrm_plugin.types import Judgement, Reason, Verdict
@@ -38,8 +39,8 @@ ADVICE = {
     Reason.RATE_LIMITED: "lower `concurrency`, or ask the provider for a higher limit",
     Reason.REJECTED: "read the message: often `model` is not what the server calls it, or the context is too short",
     Reason.CUT_OFF: "raise `max_tokens`, and the server's context length with it",
-    Reason.NO_VERDICT: "the judge does not answer in the form of `prompt`: choose the preset that it was trained with",
-    Reason.INVALID: "the judge does not answer in the form of `prompt`: choose the preset that it was trained with",
+    Reason.NO_VERDICT: OTHER_PRESET,
+    Reason.INVALID: OTHER_PRESET,
     Reason.BAD_REPLY: "what answers is no OpenAI-compatible server: correct `engine`",
 }
 

@@ -10,9 +10,12 @@ from typing import Any
 from rrm_plugin.rows import ScoredRows
 from rrm_plugin.types import Reason, Scores
 
-__all__ = ["report", "warn_of_unscored"]
+__all__ = ["OTHER_PRESET", "report", "warn_of_unscored"]
 
 logger = logging.getLogger(__name__)
+
+OTHER_PRESET = "the judge does not answer in the form of `prompt`: choose the preset that it was trained with"
+"""What to do about a judge that answers, and whose answers hold no verdict."""
 
 
 def report(name: str, scored: ScoredRows, columns: Mapping[str, Any], found: Mapping[str, float]) -> None:
@@ -44,7 +47,7 @@ def warn_of_unscored(name: str, scored: Sequence[Scores]) -> None:
     reasons = ", ".join(f"{reason} {count}" for reason, count in failures.most_common()) or "none"
     errors = "".join(f"; {error}" for error in sorted({scores.error for scores in scored if scores.error}))
     if failures.keys() & {Reason.NO_VERDICT, Reason.INVALID}:
-        errors += "; the judge does not answer in the form of `prompt`: choose the preset that it was trained with"
+        errors += f"; {OTHER_PRESET}"
     logger.warning(
         "%s: %d of %d responses are unscored (judge calls without a verdict: %s)%s",
         name,
